@@ -20,7 +20,8 @@ function kindOf (value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'number') return String(value)
-  return value === undefined ? 'nothing' : `a ${typeof value}`
+  if (value === undefined) return 'nothing'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
 /** A string of at least one character, matching the whole pattern when one is given. */
