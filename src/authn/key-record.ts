@@ -24,3 +24,25 @@ export const readKeyRecord: Reader<KeyRecord> = object({
   expiresAt: integer({ min: 0 }),
   revokedAt: optional(integer({ min: 0 }))
 })
+
+/** What may be shown of a key to those who look after keys. */
+export interface PublicKeyRecord {
+  readonly keyId: string
+  readonly id: string
+  readonly state: 'good' | 'expired' | 'revoked'
+  /** RFC 3339. */
+  readonly expiresAt: string
+  readonly label: string
+  readonly org?: string
+  readonly team?: string
+  readonly tier: string
+  readonly roles: readonly string[]
+  readonly scopes: readonly string[]
+}
+
+/** A record without its digest. @param now milliseconds since the epoch. */
+export function publicKeyRecord ({ keyId, principal, label, expiresAt, revokedAt }: KeyRecord, now: number): PublicKeyRecord {
+  const { id, org, team, tier, roles, scopes } = principal
+  const state = revokedAt !== undefined ? 'revoked' : expiresAt <= now ? 'expired' : 'good'
+  return { keyId, id, state, expiresAt: new Date(expiresAt).toISOString(), label, org, team, tier, roles, scopes }
+}
