@@ -76,7 +76,8 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
       return
     }
     const stream = answerStream(payload, reply)
-    const outcome = { status: statusOf(reply.statusCode), httpStatus: reply.statusCode }
+    const hasLeft = request.socket.destroyed
+    const outcome: Outcome = { status: hasLeft ? 'aborted' : statusOf(reply.statusCode), httpStatus: reply.statusCode }
     if (isStranger(request, reply.statusCode)) {
       entry.recordedStatus = reply.statusCode
       refused.count(request, { ...outcome, reason: entry.reason ?? 'refused' })
@@ -105,6 +106,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   app.addHook('onClose', async () => {
     refused.flush()
     await log.close()
+    await identities.close()
   })
 
   /** Says what the answer's record could not: an answer that never came, the end of a stream, a status that another hook changed later. */

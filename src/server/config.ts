@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseDocument } from 'yaml'
+import type { Durability } from '../audit/appender.ts'
 import { guardError } from '../errors.ts'
 import { readWindows } from '../limits/windows.ts'
+import type { Mode } from '../plugins/refusal.ts'
 import { integer, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
@@ -29,13 +31,13 @@ const readConfig = object({
   policy: optional(string()),
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
-  mode: withDefault(oneOf('enforce', 'observe'), 'enforce'),
+  mode: withDefault(oneOf<Mode>('enforce', 'observe'), 'enforce'),
   limits: withDefault(object({
     defaultTier: string(),
     tiers: recordOf(object({ windows: readWindows }))
   }), { defaultTier: 'standard', tiers: defaultTiers }),
   audit: withDefault(object({
-    durability: withDefault(oneOf('before-response', 'async'), 'before-response')
+    durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
   }), { durability: 'before-response' }),
   models: withDefault(object({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),

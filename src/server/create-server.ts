@@ -8,6 +8,7 @@ import { apiKey } from '../authn/api-key.ts'
 import type { KeyStore } from '../authn/key-store.ts'
 import { readPepper } from '../authn/pepper.ts'
 import { loadPolicy } from '../authz/file-policy.ts'
+import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
@@ -62,6 +63,7 @@ async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
 async function auditOf ({ audit: { durability } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
+  await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
   return { log, identities }
 }
 

@@ -96,12 +96,14 @@ async function refuseTampered ({ data }: RunningServer): Promise<string> {
 async function open (directory: string, data: DataFolder): Promise<void> {
   const trust = { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
   const opened = await openModel({ directory, keys: [await keyFromFile(data.modelWrappingKey)], trust, expectName: 'digits' })
-  opened.zero()
+  await opened.zero()
 }
 
 async function verify ({ data }: RunningServer): Promise<string> {
-  const { size } = await verifyLog({ directory: data.audit })
-  return `${size} records, every one under the signed checkpoint`
+  const verifierKey = (await readFile(data.verifierKey, 'utf8')).trim()
+  const { ok, size, signature, problems } = await verifyLog({ directory: data.audit, verifierKey })
+  if (!ok) throw new Error(problems.map(({ what }) => what).join('; '))
+  return `${size} records, every one under the checkpoint, its signature ${signature}`
 }
 
 async function ask (url: string, key: string | undefined, request: object): Promise<Response> {
