@@ -24,7 +24,7 @@ export { fileKeyStore, type FileKeyStoreOptions } from './authn/file-key-store.t
 export type { KeyRecord, KeyStore } from './authn/key-store.ts'
 export { ensurePepper, readPepper } from './authn/pepper.ts'
 
-export { loadPolicy, parsePolicy, type FilePolicy, type PolicySource } from './authz/file-policy.ts'
+export { loadPolicy, parsePolicy, type FilePolicy } from './authz/file-policy.ts'
 export type { Context, Decision, Policy, Resource } from './authz/policy.ts'
 export { testPolicy, type TestResult } from './authz/policy-tests.ts'
 
