@@ -34,6 +34,8 @@ export class AuditEntry implements RequestAudit {
   isStreaming = false
   /** The answer was handed over whole. */
   isComplete = false
+  /** The client left in the middle of its upload. */
+  isAborted = false
 
   set (fields: AuditFields): void {
     this.fields = { ...this.fields, ...fields }

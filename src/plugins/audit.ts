@@ -110,6 +110,10 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     done()
   })
 
+  app.addHook('onRequestAbort', async function noteAbort (request) {
+    if (request.audit !== null) request.audit.isAborted = true
+  })
+
   app.addHook('onClose', async () => {
     // The server has closed its connections, but the events that say so may still be on their way.
     await running.empty(closeTimeoutMs)
@@ -120,7 +124,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   /** Says what the answer's record could not: an answer that never came or did not arrive, the end of a stream, a status that another hook changed later. */
   function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode: httpStatus } }: FastifyReply): void {
-    const status = entry.isComplete ? statusOf(httpStatus) : 'aborted'
+    const status = entry.isComplete && !entry.isAborted ? statusOf(httpStatus) : 'aborted'
     const isSaid = entry.recorded?.status === status && entry.recorded.httpStatus === httpStatus && !entry.isStreaming
     if (entry.isSettled || isSaid) return
     append(entry, request, { status, httpStatus }, (error) => {

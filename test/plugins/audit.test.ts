@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import Fastify from 'fastify'
@@ -127,6 +127,8 @@ t.test('an abort leaves its record, whenever it comes', async (t) => {
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
+  const sockets: Socket[] = []
+  app.server.on('connection', (socket: Socket) => { sockets.push(socket) })
   const client = httpRequest({ port, method: 'POST', path: '/models/acme-1', headers: { ...ann.headers, 'content-type': 'application/json' } })
   client.on('error', () => {})
   client.end('{}')
@@ -138,6 +140,7 @@ t.test('an abort leaves its record, whenever it comes', async (t) => {
   upload.write('{"half":')
   await begun
   upload.destroy()
+  await Promise.all(sockets.map((socket) => socket.closed || once(socket, 'close')))
   const all = await records()
   for (const model of ['acme-1', 'acme-2']) {
     t.match(all.filter(({ model_id: id }) => id === model).at(-1), { status: 'aborted', action: 'predict' })
