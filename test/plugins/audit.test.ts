@@ -140,7 +140,7 @@ t.test('an abort leaves its record, whenever it comes', async (t) => {
   upload.write('{"half":')
   await begun
   upload.destroy()
-  await Promise.all(sockets.map((socket) => socket.closed || once(socket, 'close')))
+  await Promise.all(sockets.map((socket) => socket.closed || new Promise((resolve) => { socket.once('close', resolve) })))
   const all = await records()
   for (const model of ['acme-1', 'acme-2']) {
     t.match(all.filter(({ model_id: id }) => id === model).at(-1), { status: 'aborted', action: 'predict' })
