@@ -28,14 +28,12 @@ export class AuditEntry implements RequestAudit {
   /** What the record that is in the log says, and its seq; `undefined` before there is one. */
   recorded: Outcome | undefined
   seq: number | undefined
-  /** Nothing more is to be said of it: it is counted among the strangers'. */
+  /** Nothing more is to be said of it: it is over, or counted among the strangers'. */
   isSettled = false
   /** The record in the log says that a stream began; its end wants another. */
   isStreaming = false
   /** The answer was handed over whole. */
   isComplete = false
-  /** The client left in the middle of its upload. */
-  isAborted = false
 
   set (fields: AuditFields): void {
     this.fields = { ...this.fields, ...fields }

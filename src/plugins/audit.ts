@@ -79,7 +79,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   app.addHook('onSend', function recordAnswer (request, reply, payload: unknown, done) {
     const entry = request.audit
-    if (entry === null || entry.recorded?.httpStatus === reply.statusCode) {
+    if (entry === null || entry.isSettled || entry.recorded?.httpStatus === reply.statusCode) {
       done(null, payload)
       return
     }
@@ -110,10 +110,6 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     done()
   })
 
-  app.addHook('onRequestAbort', async function noteAbort (request) {
-    if (request.audit !== null) request.audit.isAborted = true
-  })
-
   app.addHook('onClose', async () => {
     // The server has closed its connections, but the events that say so may still be on their way.
     await running.empty(closeTimeoutMs)
@@ -124,9 +120,10 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   /** Says what the answer's record could not: an answer that never came or did not arrive, the end of a stream, a status that another hook changed later. */
   function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode: httpStatus } }: FastifyReply): void {
-    const status = entry.isComplete && !entry.isAborted ? statusOf(httpStatus) : 'aborted'
+    const status = entry.isComplete ? statusOf(httpStatus) : 'aborted'
     const isSaid = entry.recorded?.status === status && entry.recorded.httpStatus === httpStatus && !entry.isStreaming
     if (entry.isSettled || isSaid) return
+    entry.isSettled = true
     append(entry, request, { status, httpStatus }, (error) => {
       if (error !== null) request.log.error({ err: error }, 'a record is lost')
     })
