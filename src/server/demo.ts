@@ -70,14 +70,14 @@ async function limitGreedy ({ url, data }: RunningServer): Promise<string> {
   const { key } = await createApiKey(store, await readPepper(data.pepper), { principal: { id: 'greedy', org: 'acme', tier: 'trial', roles: ['analyst'] } })
   await store.close()
   const { request } = await exampleImage(3)
-  for (let count = 1; count <= 1000; count++) {
+  for (let count = 1; count <= 100; count++) {
     const response = await ask(url, key, request)
     if (response.status === 429) {
       return `${await expectStatus(response, 429)} at request ${count}, retry-after: ${String(response.headers.get('retry-after'))} s`
     }
     await response.arrayBuffer()
   }
-  throw new Error('1,000 requests were all answered')
+  throw new Error('100 requests were all answered')
 }
 
 async function refuseTampered ({ data }: RunningServer): Promise<string> {
