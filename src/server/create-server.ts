@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
@@ -38,7 +38,7 @@ export interface ServerParts {
  * @throws what any of its parts refuses to start with.
  */
 export async function createServer ({ config, data, keys, logger = false }: ServerParts): Promise<FastifyInstance> {
-  const app = Fastify({ logger, bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
+  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.close() })
   await app.register(modelGuard, {
@@ -53,6 +53,12 @@ export async function createServer ({ config, data, keys, logger = false }: Serv
   await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
   await app.register(adminRoutes, { prefix: '/admin', keys })
   return app
+}
+
+/** Log lines name the route, not the URL as sent, in which clients put keys. */
+function withoutUrls (logger: FastifyServerOptions['logger']): FastifyServerOptions['logger'] {
+  if (typeof logger !== 'object') return logger
+  return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }) } }
 }
 
 async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
