@@ -4,6 +4,9 @@ import { loadPolicy, parsePolicy } from '../../src/authz/file-policy.ts'
 import { testPolicy } from '../../src/authz/policy-tests.ts'
 import { ask, cpuMs, reference } from './questions.ts'
 
+// Hostile files of a megabyte take a slow or busy machine their time.
+t.setTimeout(120_000)
+
 const file = `
 version: 1
 roles:                                  # a role's permissions reach its holder's own org only, unless org: '*'
