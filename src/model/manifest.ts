@@ -1,10 +1,13 @@
-import { listOf, optional, string, type ReadShape } from '../options.ts'
+import { listOf, object, optional, string, type ReadShape } from '../options.ts'
 import { openObject, otherMembers, parseJson, readPart } from './read-part.ts'
 
 /** The name of the manifest in a model's folder. */
 export const manifestName = 'model.json'
 
 const word = string(/^[^\p{Cc}]{1,256}$/u, 'a string of 1 to 256 characters')
+
+// in-toto's ResourceDescriptor, as far as it is needed: what, and its digest.
+const descriptor = object({ name: word, digest: object({ sha256: string(/^[0-9a-f]{64}$/, '64 hexadecimal digits') }) })
 
 const shape = {
   name: string(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'a name of a-z, 0-9, dot, underscore and dash'),
@@ -15,8 +18,8 @@ const shape = {
   sensitivity: word,
   trained_by: optional(word),
   trained_at: optional(string(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/, 'a time as RFC 3339 writes it')),
-  training_data: optional(listOf(string(/^sha256:[0-9a-f]{64}$/, 'a digest as sha256:<hex>'))),
-  code: optional(word),
+  training_data: optional(listOf(descriptor)),
+  code: optional(descriptor),
   // Random, so that nobody can tell which of a few likely manifests stands behind a digest.
   nonce: string(/^([0-9a-f]{2}){16,64}$/, 'at least 16 random bytes in hexadecimal')
 }

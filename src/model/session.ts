@@ -53,6 +53,9 @@ export async function startSession (opened: Pick<OpenedModel, 'files' | 'externa
 export const workerOptions = { env: {}, execArgv: [], name: 'model' }
 
 function spawnWorker (): Worker {
+  // ONNX Runtime 1.29 and later report names, hashes and shapes of models to their maker, and keep a file of them, unless told not to.
+  // Native code reads the environment of the process, not that of a worker.
+  process.env['ORT_DISABLE_TELEMETRY'] = '1'
   return new Worker(new URL('./worker.js', import.meta.url), workerOptions)
 }
 

@@ -147,7 +147,7 @@ t.test('a signature with any byte changed is refused', async (t) => {
 
 t.test('a manifest needs its members, and keeps the others as attributes', async (t) => {
   const free = { region: ['eu'], __nothing: null }
-  const provenance = { trained_by: 'ann', trained_at: '2026-01-02T03:04:05Z', training_data: [`sha256:${'ab'.repeat(32)}`], code: 'git:1234' }
+  const provenance = { trained_by: 'ann', trained_at: '2026-01-02T03:04:05Z', training_data: [{ name: 'train', digest: { sha256: 'ab'.repeat(32) } }], code: { name: 'train.py', digest: { sha256: 'cd'.repeat(32) } } }
   const manifest = readManifest(Buffer.from(manifestOf({ ...free, ...provenance })))
   t.match(manifest, { name: 'fraud', version: '1.2.0', task: 'classification', org: 'acme', environment: 'production', sensitivity: 'high', ...provenance })
   t.same(manifest.attributes, free)
@@ -158,7 +158,7 @@ t.test('a manifest needs its members, and keeps the others as attributes', async
   const bad: readonly Readonly<Record<string, unknown>>[] = [
     { name: 'Fraud' }, { name: '-x' }, { name: '../x' }, { name: 'a'.repeat(129) }, { name: undefined }, { version: '' }, { version: '1/2' }, { version: 1 },
     { task: undefined }, { org: '' }, { org: 'a\nb' }, { environment: null }, { sensitivity: 3 }, { nonce: undefined }, { nonce: 'ab'.repeat(15) },
-    { nonce: 'AB'.repeat(16) }, { nonce: `${'ab'.repeat(16)}a` }, { trained_by: 1 }, { trained_at: 'yesterday' }, { training_data: 'x' }, { training_data: ['x'] }, { code: {} }
+    { nonce: 'AB'.repeat(16) }, { nonce: `${'ab'.repeat(16)}a` }, { trained_by: 1 }, { trained_at: 'yesterday' }, { training_data: 'x' }, { training_data: ['x'] }, { training_data: [{ name: 'x', digest: { sha256: 'AB' } }] }, { code: {} }
   ]
   for (const members of bad) t.throws(() => readManifest(Buffer.from(manifestOf(members))), { code: 'FMG_ERR_BUNDLE_INVALID', message: /model\.json/ }, JSON.stringify(members))
   for (const text of ['', '[]', 'null', '"x"']) t.throws(() => readManifest(Buffer.from(text)), { code: 'FMG_ERR_BUNDLE_INVALID' }, text)
