@@ -108,6 +108,6 @@ function handleOf (id: string, { manifest: { attributes, ...named }, statementDi
     inputs: session.inputs,
     outputs: session.outputs,
     get ready () { return isReady },
-    run: session.run
+    run: async (inputs: Readonly<Record<string, Tensor>>, options = {}) => await session.run(inputs, options)
   })
 }

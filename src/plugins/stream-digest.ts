@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream'
-import type { ReadableStream } from 'node:stream/web'
 import type { FastifyReply } from 'fastify'
 import type { KeyedDigest } from '../audit/keyed-digest.ts'
 
@@ -33,9 +32,9 @@ export function streamDigest (stream: Readable, field: string, digests: KeyedDig
  */
 export function answerStream (payload: unknown, reply: FastifyReply): Readable | null {
   if (payload instanceof Readable) return payload
-  if (payload instanceof globalThis.ReadableStream) return Readable.fromWeb(payload as ReadableStream)
+  if (payload instanceof globalThis.ReadableStream) return Readable.fromWeb(payload)
   if (!(payload instanceof Response)) return null
   void reply.code(payload.status)
   for (const [name, value] of payload.headers) void reply.header(name, value)
-  return payload.body === null ? null : Readable.fromWeb(payload.body as ReadableStream)
+  return payload.body === null ? null : Readable.fromWeb(payload.body)
 }

@@ -11,7 +11,7 @@ export interface Element {
 }
 
 type NumberArray = Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array
-type NumberArrayConstructor<T extends NumberArray> = { readonly BYTES_PER_ELEMENT: number, new (length: number): T, new (buffer: ArrayBuffer): T }
+type NumberArrayConstructor<T extends NumberArray> = { readonly BYTES_PER_ELEMENT: number, new (source: number | ArrayBuffer): T }
 
 function integers<T extends NumberArray> (Typed: NumberArrayConstructor<T>, min: number, max: number): Element {
   return numbers(Typed, (value) => Number.isInteger(value) && value >= min && value <= max)

@@ -81,7 +81,7 @@ function count (shape: readonly number[]): number {
 
 function readJsonData (datatype: Datatype, shape: readonly number[], data: unknown, place: string): Tensor {
   // The protocol allows rows as lists of their own; their order is the same.
-  const values = list(data, place).flat(maxRank) as unknown[]
+  const values: unknown[] = list(data, place).flat(maxRank)
   if (values.length !== count(shape)) throw invalid(`${place} has ${values.length} elements, the shape says ${count(shape)}`)
   if (datatype === 'BYTES') {
     if (!values.every((value) => typeof value === 'string')) throw invalid(`${place} must be strings`)

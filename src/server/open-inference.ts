@@ -67,7 +67,7 @@ function parseInferBodies (scope: FastifyInstance): void {
   scope.addContentTypeParser(['application/json', '*'], { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer): Promise<InferBody> => {
     const jsonLength = jsonLengthOf(request, body)
     const json = await new Promise((resolve, reject) => {
-      parseJson(request, body.toString('utf8', 0, jsonLength), (error, value: unknown) => {
+      void parseJson(request, body.toString('utf8', 0, jsonLength), (error, value: unknown) => {
         if (error === null) resolve(value)
         else reject(guardError('FMG_ERR_INPUT_INVALID', { detail: 'the JSON part does not parse', reason: 'input-malformed', cause: error }))
       })

@@ -45,7 +45,7 @@ t.test('a key has its published shape and every single wrong character is notice
   t.match(key, apiKeyPattern)
   const store = memoryStore()
   const authenticator = apiKey({ store, pepper })
-  await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: key.length - 1 }), fc.constantFrom(...'0aZ_é '), async (at, letter) => {
+  await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: key.length - 1 }), fc.constantFrom('0', 'a', 'Z', '_', 'é', ' '), async (at, letter) => {
     fc.pre(key.charAt(at) !== letter)
     const wrong = key.slice(0, at) + letter + key.slice(at + 1)
     // The checksum covers key id and secret; the environment is a label.

@@ -19,7 +19,7 @@ interface Recorded {
   readonly app: FastifyInstance
   readonly options: AuditOptions
   /** Closes the server and gives what it recorded of requests. */
-  records (): Promise<Record<string, unknown>[]>
+  readonly records: () => Promise<Record<string, unknown>[]>
 }
 
 async function recorded (t: Test, routes: (app: FastifyInstance) => void, more: Parameters<typeof guardOptions>[0] = {}): Promise<Recorded> {
@@ -32,7 +32,7 @@ async function recorded (t: Test, routes: (app: FastifyInstance) => void, more: 
   return {
     app,
     options,
-    async records () {
+    records: async () => {
       await app.close()
       return recordsIn(folder).filter(({ action }) => action !== 'facts')
     }
@@ -66,9 +66,22 @@ t.test('every end of a request leaves its record', async (t) => {
   const all = await records()
   t.match(all, [
     {
-      action: 'predict', status: 'success', http_status: 200, user_id: pseudonym, org: 'acme', model_id: 'acme-1', model_version: '7', detail: { batch: 1 },
-      rule: 'role:analyst', policy: /^sha256:[0-9a-f]{64}$/, credential_method: 'session', credential_id: /^c_/, facts: /^sha256:/, seq: 1,
-      input_hash: digests.digest('input', '{"in":1}'), output_hash: digests.digest('output', '{"out":1}')
+      action: 'predict',
+      status: 'success',
+      http_status: 200,
+      user_id: pseudonym,
+      org: 'acme',
+      model_id: 'acme-1',
+      model_version: '7',
+      detail: { batch: 1 },
+      rule: 'role:analyst',
+      policy: /^sha256:[0-9a-f]{64}$/,
+      credential_method: 'session',
+      credential_id: /^c_/,
+      facts: /^sha256:/,
+      seq: 1,
+      input_hash: digests.digest('input', '{"in":1}'),
+      output_hash: digests.digest('output', '{"out":1}')
     },
     { action: 'predict', status: 'denied', http_status: 403, reason: 'no-match', model_id: 'other-1', output_hash: /^hmac-sha256:/ },
     { action: 'predict', status: 'error', http_status: 400, reason: /^fst-err-ctp/, input_hash: digests.digest('input', '{') },
@@ -140,7 +153,7 @@ t.test('an abort leaves its record, whenever it comes', async (t) => {
   upload.write('{"half":')
   await begun
   upload.destroy()
-  await Promise.all(sockets.map((socket) => socket.closed || new Promise((resolve) => { socket.once('close', resolve) })))
+  for (const socket of sockets) if (!socket.closed) await new Promise((resolve) => { socket.once('close', resolve) })
   const all = await records()
   for (const model of ['acme-1', 'acme-2']) {
     t.match(all.filter(({ model_id: id }) => id === model).at(-1), { status: 'aborted', action: 'predict' })

@@ -17,7 +17,7 @@ const tiers = {
 interface Counted {
   readonly app: FastifyInstance
   readonly reached: () => number
-  ask (id: string, tier?: string, url?: string, payload?: object): Promise<Response>
+  readonly ask: (id: string, tier?: string, url?: string, payload?: object) => Promise<Response>
 }
 
 async function counted (t: Test, limiter: RateLimitOptions['limiter'], more: Parameters<typeof guardOptions>[0] = {}): Promise<Counted> {
@@ -85,7 +85,7 @@ t.test('two servers on one Redis share one quota', async (t) => {
   const client = connectRedis(t)
   await client.ping()
   const servers = [await counted(t, redisLimiter({ client, prefix: keyPrefix, timeoutMs: 5000 })), await counted(t, redisLimiter({ client, prefix: keyPrefix, timeoutMs: 5000 }))]
-  const asked = await Promise.all(Array.from({ length: 40 }, (_, index) => servers[index % 2]?.ask('shared', 'pro')))
+  const asked = await Promise.all(Array.from({ length: 40 }, async (_, index) => await servers[index % 2]?.ask('shared', 'pro')))
   t.equal(asked.filter((response) => response?.statusCode === 200).length, 5)
   t.equal(asked.filter((response) => response?.statusCode === 429).length, 35)
 })

@@ -105,7 +105,9 @@ t.test('the reference server', async (t) => {
     const get = async (path: string): Promise<unknown> => await (await fetch(`${url}${path}`, { headers })).json()
     t.match(await get('/v2'), { name: 'fastify-model-guard', version: /^\d+\.\d+\.\d+$/, extensions: ['binary_tensor_data'] })
     const described = {
-      name: 'digits', versions: ['1.0.0'], platform: 'onnxruntime_onnx',
+      name: 'digits',
+      versions: ['1.0.0'],
+      platform: 'onnxruntime_onnx',
       inputs: [{ name: 'image', datatype: 'FP32', shape: [-1, 64] }],
       outputs: [{ name: 'label', datatype: 'INT64', shape: [-1] }, { name: 'probabilities', datatype: 'FP32', shape: [-1, 10] }]
     }
