@@ -112,9 +112,9 @@ t.test('strangers are counted, one line an address, reason and second', async (t
 t.test('the tallies of strangers are written by themselves', async (t) => {
   const { app, options } = await recorded(t, (app) => { app.get('/x', { config: { access: 'authenticated' } }, async () => 'x') })
   const written = new Promise<void>((resolve) => {
-    const { append } = options.log
+    const append = options.log.append.bind(options.log)
     options.log.append = (record, done) => {
-      append.call(options.log, record, done)
+      append(record, done)
       resolve()
     }
   })
