@@ -30,6 +30,9 @@ function usage (): string {
   return ['npm run bench -- NAME [--json] [--rounds N] [--seconds N]', ...Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(8)} ${title}`)].join('\n')
 }
 
+// Ending by `exit` lets every server that was started be ended too.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => { process.exit(1) })
+
 process.exitCode = await main().catch((error: unknown) => {
   console.error(error instanceof Error ? error.message : error)
   return 1

@@ -1,9 +1,8 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { createApiKey, type KeyRecord } from 'fastify-model-guard'
 import { SignJWT } from 'jose'
-import { createApiKey } from '../../src/authn/create-api-key.ts'
-import type { KeyRecord } from '../../src/authn/key-store.ts'
 
 const identities = 1000
 const groups = 10
@@ -51,11 +50,13 @@ function body (seed: number): string {
 async function tokens (publicKeyFile: string): Promise<string[]> {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   await writeFile(publicKeyFile, publicKey.export({ type: 'spki', format: 'pem' }))
-  return await Promise.all(users().map(async (user, index) => {
-    const claims = { org, groups: [`group-${index % groups}`], scope: 'model:predict' }
-    const token = new SignJWT(claims).setProtectedHeader({ alg: 'RS256', kid: 'one', typ: 'JWT' }).setIssuer('https://issuer.example').setAudience('https://models.example')
-    return `Bearer ${await token.setSubject(user).setIssuedAt().setExpirationTime('1h').sign(privateKey)}`
-  }))
+  const signed: string[] = []
+  for (const [index, user] of users().entries()) {
+    const token = new SignJWT({ org, groups: [`group-${index % groups}`], scope: 'model:predict' }).setProtectedHeader({ alg: 'RS256', kid: 'one', typ: 'JWT' })
+      .setIssuer('https://issuer.example').setAudience('https://models.example').setSubject(user).setIssuedAt().setExpirationTime('1h')
+    signed.push(`Bearer ${await token.sign(privateKey)}`)
+  }
+  return signed
 }
 
 /** Makes the keys, and writes the store and the pepper as `model-guard keys create` leaves them. */

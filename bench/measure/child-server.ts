@@ -6,6 +6,8 @@ import { pinned, serverCore } from './cpu.ts'
 
 /** A server in a process of its own. */
 export interface ChildServer {
+  /** Its program, and what it was told. */
+  readonly name: string
   readonly url: string
   readonly pid: number
   stop (): Promise<void>
@@ -32,6 +34,7 @@ export async function startServer ({ program, args, core = 'server' }: ChildServ
   const url = await Promise.race([once(createInterface(child.stdout), 'line').then(String), ended.then(() => undefined)])
   if (url === undefined || child.pid === undefined) throw new Error(`${program} ended before it listened`)
   return {
+    name: [program, ...args].join(' '),
     url,
     pid: child.pid,
     async stop () {
