@@ -146,8 +146,9 @@ function isHeldBy (pid: number, started: string): boolean {
 function processStart (pid: number): string {
   try {
     // Field 22, counted after the parenthesised name, which may itself hold spaces.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1) ?? ''
-    return fields.split(' ')[19] ?? ''
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    // A zombie holds nothing any more, whenever its parent comes to notice.
+    return fields[0] === 'Z' ? '' : fields[19] ?? ''
   } catch {
     return ''
   }

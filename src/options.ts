@@ -132,6 +132,12 @@ export function withDefault<T> (reader: Reader<T>, fallback: T): Reader<T> {
   return (value, path) => value === undefined ? fallback : reader(value, path)
 }
 
+/** An object each of whose members may be left out, and which may be left out itself. */
+export function allOptional<S extends Shape> (shape: S): Reader<ReadShape<S>> {
+  const read = object(shape)
+  return withDefault(read, read({}, ''))
+}
+
 /** Whatever passes this test: a function, a class instance, a structural interface. */
 export function anyThat<T> (test: (value: unknown) => value is T, expected: string): Reader<T> {
   return (value, path) => {

@@ -8,7 +8,7 @@ import { openModel } from '../model/open-model.ts'
 import { rewrapModel } from '../model/rewrap-model.ts'
 import { sealModel } from '../model/seal-model.ts'
 import { signModel } from '../model/sign-model.ts'
-import type { Trust } from '../model/trust.ts'
+import type { ModelSigner, Trust } from '../model/trust.ts'
 import { verifyModel } from '../model/verify-model.ts'
 import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
@@ -51,8 +51,9 @@ export const modelVerify: Verb = {
   usage: 'FOLDER (--trust PUBLIC-PEM | --authority CA-PEM)… [--json]',
   async run (words) {
     const args = readArguments(words, trustOptions, ['FOLDER'])
-    const verified = await verifyModel({ directory: args.positionals[0] ?? '', trust: await readTrust(args) })
-    print(args, verified, `the signature holds (${verified.signer}), ${verified.statementDigest}`)
+    const { statement, signer } = await verifyModel({ model: args.positionals[0] ?? '', trust: await readTrust(args) })
+    const statementDigest = `sha256:${statement.digest}`
+    print(args, { signer, statementDigest }, `the signature holds, by ${describeSigner(signer)}: ${statementDigest}`)
     return true
   }
 }
@@ -79,8 +80,8 @@ export const modelOpen: Verb = {
     const output = args.text('output')
     if (output !== undefined) await writeFiles(output, opened.files)
     const { manifest: { name, version }, statementDigest, signer } = opened
-    print(args, { name, version, statementDigest, signer, output }, `${name} ${version} opens; ${signer}, ${statementDigest}`)
-    opened.zero()
+    print(args, { name, version, statementDigest, signer, output }, `${name} ${version} opens, signed by ${describeSigner(signer)}: ${statementDigest}`)
+    await opened.zero()
     return true
   }
 }
@@ -102,10 +103,14 @@ export const modelInspect: Verb = {
   usage: 'BUNDLE [--json]',
   async run (words) {
     const args = readArguments(words, {}, ['BUNDLE'])
-    const facts = await inspectModel({ directory: args.positionals[0] ?? '' })
+    const facts = await inspectModel(args.positionals[0] ?? '')
     print(args, facts, JSON.stringify(facts, null, 2))
     return true
   }
+}
+
+function describeSigner (signer: ModelSigner): string {
+  return signer.method === 'key' ? `the key ${signer.hint}` : `the certificate of ${signer.subject}`
 }
 
 async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {

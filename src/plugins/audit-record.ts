@@ -3,14 +3,8 @@ import type { Identities } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
 import { isGuardError } from '../errors.ts'
 import type { Principal } from '../principal.ts'
-import type { AuditEntry } from './audit-entry.ts'
+import type { AuditEntry, Outcome } from './audit-entry.ts'
 import { observedRefusal } from './refusal.ts'
-
-/** The outcome that a record states. */
-export interface Outcome {
-  readonly status: RecordStatus
-  readonly httpStatus: number
-}
 
 /** What turns a principal into what may stand in a record. */
 export interface Pseudonyms {

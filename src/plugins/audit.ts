@@ -6,12 +6,13 @@ import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
 import { havingMethods, object } from '../options.ts'
 import { isPublic } from './access.ts'
-import { AuditEntry } from './audit-entry.ts'
-import { reasonOf, recordOf, statusOf, type Outcome } from './audit-record.ts'
+import { AuditEntry, type Outcome } from './audit-entry.ts'
+import { reasonOf, recordOf, statusOf } from './audit-record.ts'
 import { factsWriter } from './facts.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { answerStream, streamDigest } from './stream-digest.ts'
 import { isStranger, strangers } from './strangers.ts'
+import { turnstile } from './turnstile.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -31,6 +32,8 @@ export interface AuditOptions {
   readonly identities: Identities
 }
 
+const closeTimeoutMs = 1000
+
 const readOptions = object({
   log: havingMethods<AuditLog>('append', 'close'),
   identities: havingMethods<Identities>('principal', 'credential')
@@ -44,14 +47,19 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   checkOrder(app, 'audit')
   const { log, identities } = readOptions(options, 'audit')
   const refused = strangers(log, identities)
+  const running = turnstile()
   const facts = factsWriter(log, identities)
   app.decorateRequest('audit', null)
 
   app.addHook('onRequest', function openRecord (request, reply, done) {
     if (request.routeOptions.config.audit !== 'none' || !isPublic(request)) {
       const entry = request.audit = new AuditEntry()
+      running.enter()
       // The one event that always comes: `onResponse` does not after an abort, `onRequestAbort` only during an upload.
-      reply.raw.once('close', () => { seal(entry, request, reply) })
+      reply.raw.once('close', () => {
+        seal(entry, request, reply)
+        running.leave()
+      })
     }
     done()
   })
@@ -71,14 +79,14 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   app.addHook('onSend', function recordAnswer (request, reply, payload: unknown, done) {
     const entry = request.audit
-    if (entry === null || entry.recordedStatus === reply.statusCode) {
+    if (entry === null || entry.isSettled || entry.recorded?.httpStatus === reply.statusCode) {
       done(null, payload)
       return
     }
     const stream = answerStream(payload, reply)
-    const outcome = { status: statusOf(reply.statusCode), httpStatus: reply.statusCode }
+    const outcome: Outcome = { status: statusOf(reply.statusCode), httpStatus: reply.statusCode }
     if (isStranger(request, reply.statusCode)) {
-      entry.recordedStatus = reply.statusCode
+      entry.isSettled = true
       refused.count(request, { ...outcome, reason: entry.reason ?? 'refused' })
       done(null, payload)
       return
@@ -103,21 +111,26 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   })
 
   app.addHook('onClose', async () => {
+    // The server has closed its connections, but the events that say so may still be on their way.
+    await running.empty(closeTimeoutMs)
     refused.flush()
     await log.close()
+    await identities.close()
   })
 
-  /** Says what the answer's record could not: an answer that never came, the end of a stream, a status that another hook changed later. */
-  function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode } }: FastifyReply): void {
-    if (entry.recordedStatus === statusCode && !entry.isStreaming) return
-    const status = entry.isComplete ? statusOf(statusCode) : 'aborted'
-    append(entry, request, { status, httpStatus: statusCode }, (error) => {
+  /** Says what the answer's record could not: an answer that never came or did not arrive, the end of a stream, a status that another hook changed later. */
+  function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode: httpStatus } }: FastifyReply): void {
+    const status = entry.isComplete ? statusOf(httpStatus) : 'aborted'
+    const isSaid = entry.recorded?.status === status && entry.recorded.httpStatus === httpStatus && !entry.isStreaming
+    if (entry.isSettled || isSaid) return
+    entry.isSettled = true
+    append(entry, request, { status, httpStatus }, (error) => {
       if (error !== null) request.log.error({ err: error }, 'a record is lost')
     })
   }
 
   function append (entry: AuditEntry, request: FastifyRequest, outcome: Outcome, done: (error: Error | null) => void): void {
-    entry.recordedStatus = outcome.httpStatus
+    entry.recorded = outcome
     log.append(recordOf(entry, request, outcome, { identities, facts }), (error, seq) => {
       if (error === null) entry.seq = seq
       done(error)

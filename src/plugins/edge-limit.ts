@@ -1,7 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
-import { integer, object, withDefault } from '../options.ts'
+import { allOptional, integer, withDefault } from '../options.ts'
 
 export interface EdgeLimitOptions {
   /** Attempts an address (IPv6: a /64). */
@@ -9,13 +9,11 @@ export interface EdgeLimitOptions {
   readonly windowSeconds?: number
 }
 
-const readMembers = object({
+/** Option `edge`: by default 300 attempts in 60 seconds. */
+export const readEdgeLimit = allOptional({
   max: withDefault(integer({ min: 1 }), 300),
   windowSeconds: withDefault(integer({ min: 1, max: 86_400 }), 60)
 })
-
-/** Option `edge`: by default 300 attempts in 60 seconds. */
-export const readEdgeLimit = withDefault(readMembers, readMembers({}, 'edge'))
 
 /**
  * The limit by address, for requests whose credential is not already known to be good. `request.ip` follows `trustProxy`.

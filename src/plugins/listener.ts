@@ -12,6 +12,8 @@ export function refuseInsecureListener (app: FastifyInstance, options: { readonl
     const exposed = app.addresses().map(addressOf).find((address) => !isLoopback(address))
     if (exposed === undefined) return
     const error = guardError('FMG_ERR_LISTENER_INSECURE', { detail: `${exposed}; use https, or allowPlaintext behind a proxy that ends TLS` })
+    // At once: no connection may be taken while the rest is being closed.
+    app.server.close()
     app.log.fatal({ err: error }, 'closing')
     await app.close()
     throw error

@@ -54,8 +54,8 @@ export const modelGuard = fp(async function modelGuard (app: FastifyInstance, op
 /** Makes the hooks of this scope run for paths that no route has, so that a stranger cannot tell them from the others. */
 function guardUnknownPaths (app: FastifyInstance): void {
   try {
-    // Without a handler of one's own Fastify's stays; its types do not know that form.
-    Reflect.apply(app.setNotFoundHandler, app, [])
+    // Fastify's own answer, and its log line, repeat the URL, in which clients put keys.
+    app.setNotFoundHandler((_request, reply) => reply.code(404).send({ statusCode: 404, error: 'Not Found', message: 'no such path' }))
   } catch {
     // The scope has a handler of its own, registered before: it runs behind the same hooks.
   }

@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { openModel, type OpenedModel } from '../model/open-model.ts'
-import { startSession, type ModelRun, type ModelSession, type TensorDescription } from '../model/session.ts'
-import type { Tensor } from '../model/tensor.ts'
+import { startSession, type ModelSession } from '../model/session.ts'
+import type { Tensor, TensorMetadata } from '../model/tensor.ts'
 import type { Trust } from '../model/trust.ts'
-import { anyThat, havingMethods, integer, listOf, object, optional, recordOf, string } from '../options.ts'
+import type { RunOutput } from '../model/worker-lane.ts'
+import { anyThat, havingMethods, integer, listOf, object, optional, recordOf, string, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 
@@ -14,16 +15,16 @@ export interface ModelHandle {
   readonly version: string
   /** `sha256:<hex>` of the statement that was verified and signed. */
   readonly digest: string
-  /** The members of the signed `model.json`. */
+  /** The members of the signed `model.json`: what policies see. */
   readonly attributes: Readonly<Record<string, unknown>>
-  readonly inputs: readonly TensorDescription[]
-  readonly outputs: readonly TensorDescription[]
+  readonly inputs: readonly TensorMetadata[]
+  readonly outputs: readonly TensorMetadata[]
   readonly ready: boolean
   /**
    * Runs the model in its worker.
    * @throws FMG_ERR_INPUT_INVALID, FMG_ERR_MODEL_BUSY, FMG_ERR_MODEL_FAILED
    */
-  run (inputs: Readonly<Record<string, Tensor>>, options?: { readonly signal?: AbortSignal }): Promise<ModelRun>
+  run (inputs: Readonly<Record<string, Tensor>>, options?: { readonly signal?: AbortSignal }): Promise<RunOutput>
 }
 
 /** `app.models`: what this server has loaded. */
@@ -64,8 +65,8 @@ const readOptions = object({
   keys: listOf(havingMethods<KeyProvider>('wrap', 'unwrap')),
   trust: anyThat((value): value is Trust => typeof value === 'object' && value !== null, 'whom to trust'),
   threads: optional(integer({ min: 1 })),
-  queueLimit: optional(integer({ min: 1 })),
-  timeoutMs: optional(integer({ min: 1 }))
+  queueLimit: withDefault(integer({ min: 0 }), 64),
+  timeoutMs: withDefault(integer({ min: 1 }), 30_000)
 })
 
 /**
@@ -96,15 +97,17 @@ export const models = fp(async function models (app: FastifyInstance, options: M
   } satisfies Models)
 }, { name: pluginName('models'), fastify: '5.x' })
 
-function handleOf (id: string, { manifest, statementDigest }: OpenedModel, session: ModelSession): ModelHandle {
+function handleOf (id: string, { manifest: { attributes, ...named }, statementDigest }: OpenedModel, session: ModelSession): ModelHandle {
+  let isReady = true
+  void session.closed.then(() => { isReady = false })
   return Object.freeze({
     id,
-    version: manifest.version,
+    version: named.version,
     digest: statementDigest,
-    attributes: manifest,
+    attributes: Object.freeze({ ...attributes, ...named }),
     inputs: session.inputs,
     outputs: session.outputs,
-    get ready () { return session.ready },
-    run: (inputs: Readonly<Record<string, Tensor>>, options = {}) => session.run(inputs, options)
-  } satisfies ModelHandle)
+    get ready () { return isReady },
+    run: session.run
+  })
 }

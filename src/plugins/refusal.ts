@@ -23,6 +23,8 @@ export function refuse (error: unknown, mode: Mode, request: FastifyRequest, rep
   const refusal = isGuardError(error) ? error : guardError('FMG_ERR_ACCESS_DENIED', { reason: 'check-failed', cause: error })
   if (mode === 'enforce') {
     if (isLargeUpload(request)) void reply.header('connection', 'close')
+    // Set here too: an error handler of the server's own would not copy them from the error.
+    if (refusal.headers !== undefined) void reply.headers(refusal.headers)
     done(refusal)
     return
   }

@@ -34,8 +34,8 @@ export function streamDigest (stream: Readable, field: string, digests: KeyedDig
 export function answerStream (payload: unknown, reply: FastifyReply): Readable | null {
   if (payload instanceof Readable) return payload
   if (payload instanceof globalThis.ReadableStream) return Readable.fromWeb(payload as ReadableStream)
-  if (!(payload instanceof Response) || payload.body === null) return null
+  if (!(payload instanceof Response)) return null
   void reply.code(payload.status)
   for (const [name, value] of payload.headers) void reply.header(name, value)
-  return Readable.fromWeb(payload.body as ReadableStream)
+  return payload.body === null ? null : Readable.fromWeb(payload.body as ReadableStream)
 }

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseDocument } from 'yaml'
+import type { Durability } from '../audit/appender.ts'
 import { guardError } from '../errors.ts'
 import { readWindows } from '../limits/windows.ts'
-import { integer, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
+import { readMode } from '../plugins/refusal.ts'
+import { allOptional, integer, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
@@ -11,16 +13,14 @@ const defaultTiers = {
   unlimited: { windows: [{ name: 'second', quota: 10_000, windowSeconds: 1 }] }
 }
 
-const readTls = object({ keyFile: string(), certificateFile: string() })
-
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
-  listen: withDefault(object({
+  listen: allOptional({
     host: withDefault(string(), '127.0.0.1'),
     port: withDefault(integer({ min: 0, max: 65_535 }), 3000),
-    tls: optional(readTls),
-    plaintext: withDefault(oneOf('refuse', 'allow'), 'refuse')
-  }), { host: '127.0.0.1', port: 3000, tls: undefined, plaintext: 'refuse' }),
+    tls: optional(object({ keyFile: string(), certificateFile: string() })),
+    plaintext: withDefault(oneOf<'refuse' | 'allow'>('refuse', 'allow'), 'refuse')
+  }),
   /** Folder of everything this server keeps. Default `./data`. */
   data: withDefault(string(), 'data'),
   /** `redis://…`: limits are shared by all nodes that name the same one. Default: this process alone. */
@@ -29,18 +29,18 @@ const readConfig = object({
   policy: optional(string()),
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
-  mode: withDefault(oneOf('enforce', 'observe'), 'enforce'),
+  mode: readMode,
   limits: withDefault(object({
     defaultTier: string(),
     tiers: recordOf(object({ windows: readWindows }))
   }), { defaultTier: 'standard', tiers: defaultTiers }),
-  audit: withDefault(object({
-    durability: withDefault(oneOf('before-response', 'async'), 'before-response')
-  }), { durability: 'before-response' }),
-  models: withDefault(object({
+  audit: allOptional({
+    durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
+  }),
+  models: allOptional({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),
     queueLimit: withDefault(integer({ min: 1 }), 64)
-  }), { timeoutMs: 30_000, queueLimit: 64 }),
+  }),
   /** Largest request body. Default 64 MiB. */
   maxBodyBytes: withDefault(integer({ min: 1 }), 67_108_864)
 })

@@ -1,13 +1,14 @@
 import { createPublicKey } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import type { KeyStore } from '../authn/key-store.ts'
 import { readPepper } from '../authn/pepper.ts'
-import { loadPolicy } from '../authz/policy-file.ts'
+import { loadPolicy } from '../authz/file-policy.ts'
+import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
@@ -37,7 +38,7 @@ export interface ServerParts {
  * @throws what any of its parts refuses to start with.
  */
 export async function createServer ({ config, data, keys, logger = false }: ServerParts): Promise<FastifyInstance> {
-  const app = Fastify({ logger, bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
+  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.close() })
   await app.register(modelGuard, {
@@ -54,6 +55,12 @@ export async function createServer ({ config, data, keys, logger = false }: Serv
   return app
 }
 
+/** Log lines name the route, not the URL as sent, in which clients put keys. */
+function withoutUrls (logger: FastifyServerOptions['logger']): FastifyServerOptions['logger'] {
+  if (typeof logger !== 'object') return logger
+  return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }) } }
+}
+
 async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
   if (tls === undefined) return {}
   return { https: { key: await readFile(tls.keyFile), cert: await readFile(tls.certificateFile), minVersion: 'TLSv1.3' } }
@@ -62,6 +69,7 @@ async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
 async function auditOf ({ audit: { durability } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
+  await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
   return { log, identities }
 }
 

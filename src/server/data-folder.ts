@@ -8,6 +8,8 @@ export interface DataFolder {
   readonly policy: string
   readonly models: string
   readonly audit: string
+  /** What verifies the log's checkpoints, for auditors. */
+  readonly verifierKey: string
   /** Keys and the map from pseudonyms to people: everything an auditor must not be given. */
   readonly secrets: string
   readonly pepper: string
@@ -27,6 +29,7 @@ export function dataFolder (root: string): DataFolder {
     policy: path.join(root, 'policy.yaml'),
     models: path.join(root, 'models'),
     audit: path.join(root, 'audit'),
+    verifierKey: path.join(root, 'audit.vkey'),
     secrets,
     pepper: path.join(secrets, 'pepper'),
     logKey: path.join(secrets, 'log-signing-key.pem'),

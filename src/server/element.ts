@@ -75,3 +75,8 @@ export const elements: Readonly<Partial<Record<Datatype, Element>>> = {
   FP32: numbers(Float32Array, anyNumber),
   FP64: numbers(Float64Array, anyNumber)
 }
+
+/** Whether this names a datatype of the protocol. */
+export function isDatatype (value: unknown): value is Datatype {
+  return typeof value === 'string' && (Object.hasOwn(elements, value) || value === 'BYTES' || value === 'FP16')
+}

@@ -1,7 +1,7 @@
 import { guardError } from '../errors.ts'
-import { isDatatype, type Datatype, type Tensor } from '../model/tensor.ts'
+import type { Datatype, Tensor } from '../model/tensor.ts'
 import { decodeStrings } from './bytes-elements.ts'
-import { elements } from './element.ts'
+import { elements, isDatatype } from './element.ts'
 
 /** The body of an inference request as it came: the JSON part, and the bytes that follow it. */
 export interface InferBody {

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
+import type { TensorMetadata } from '../model/tensor.ts'
 import type { ModelHandle } from '../plugins/models.ts'
 import { model, param } from '../plugins/resource.ts'
 import { readInferRequest, type InferBody } from './infer-request.ts'
@@ -45,7 +46,12 @@ async function infer (request: FastifyRequest, reply: FastifyReply): Promise<str
 }
 
 function describe ({ id, version, inputs, outputs }: ModelHandle): object {
-  return { name: id, versions: [version], platform: 'onnxruntime_onnx', inputs, outputs }
+  return { name: id, versions: [version], platform: 'onnxruntime_onnx', inputs: inputs.map(describeTensor), outputs: outputs.map(describeTensor) }
+}
+
+/** The protocol writes a dimension of any size as -1. */
+function describeTensor ({ name, datatype, shape }: TensorMetadata): object {
+  return { name, datatype, shape: shape.map((size) => size ?? -1) }
 }
 
 /** The very handle that the policy judged; 404 only after it allowed. */

@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import type { Test } from 'tap'
 import { openIdentities } from '../../src/audit/identities.ts'
 import { openLog } from '../../src/audit/log.ts'
-import { loadPolicy } from '../../src/authz/policy-file.ts'
+import { loadPolicy } from '../../src/authz/file-policy.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import type { AuditOptions } from '../../src/plugins/audit.ts'
 import { modelGuard, type ModelGuardOptions } from '../../src/plugins/model-guard.ts'

@@ -1,3 +1,4 @@
+import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
@@ -215,8 +216,9 @@ t.test('routes are listed with their effective access', async (t) => {
 })
 
 t.test('every plugin boots alone and in every subset, or names what is missing', async (t) => {
+  const folder = t.testdir(Object.fromEntries([...Array(16).keys()].map((index) => [index, {}])))
   const parts = {
-    audit: async (app: FastifyInstance, index: number) => { await app.register(audit, await auditIn(t.testdir({}) + `-${index}`)) },
+    audit: async (app: FastifyInstance, index: number) => { await app.register(audit, await auditIn(path.join(folder, String(index)))) },
     authenticate: async (app: FastifyInstance) => { await app.register(authenticate, guardOptions().authenticate) },
     rateLimit: async (app: FastifyInstance) => { await app.register(rateLimit, limits(5)) },
     authorize: async (app: FastifyInstance) => { await app.register(authorize, guardOptions().authorize) }
