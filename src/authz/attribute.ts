@@ -79,7 +79,7 @@ function refuseResemblance (owner: Owner, name: string, place: Place): void {
   if (owner === 'principal' && name.split('.')[0] === 'credential') throw unknownWord(place, 'attribute', name, known.filter((own) => own.startsWith('credential.')))
   // A deny rule that speaks of `Org` or `role` would look up an attribute that nobody has, and never deny.
   const resembled = known.find((own) => simplified(own) === simplified(name))
-  if (resembled !== undefined) throw unknownWord(place, 'attribute', name, known)
+  if (resembled !== undefined) throw policyInvalid(place, `expected ${resembled}, or attributes.${name} if there is such an attribute, got ${quote(name)}`)
 }
 
 function simplified (name: string): string {

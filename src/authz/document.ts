@@ -37,14 +37,12 @@ export function readDocument (text: string, { source, maxBytes = defaultMaxBytes
 
 const refusedLexemes = new Map([['alias', 'no alias'], ['anchor', 'no anchor'], ['tag', 'no tag'], ['directive-line', 'no directive']])
 
-/** Splits the text into tokens, and stops at the first that no policy file may hold, before anything is built from it. */
+/** Cuts the text into tokens, and stops at the first that no policy file may hold, before anything is built from it. */
 function * tokensOf (text: string, lines: LineCounter, place: Placer): Generator<CST.Token> {
   const parser = new Parser(lines.addNewLine)
-  let isPlainText = false
   for (const lexeme of new Lexer().lex(text)) {
-    const refused = isPlainText ? undefined : refusedLexemes.get(String(CST.tokenType(lexeme)))
+    const refused = refusedLexemes.get(String(CST.tokenType(lexeme)))
     if (refused !== undefined) throw policyInvalid(place(parser.offset), `expected ${refused}, got ${quote(lexeme)}`)
-    isPlainText = !isPlainText && lexeme === CST.SCALAR
     yield * parser.next(lexeme)
     refuseDeep(parser, place)
   }
@@ -61,7 +59,7 @@ function refuseDeep (parser: Parser, place: Placer): void {
 
 /** Builds the one document of these tokens, and stops at the first error. */
 function compose (tokens: Iterable<CST.Token>, end: number, place: Placer): ParsedNode | null {
-  // toNode holds names to be unique: the library would compare each with every other, hours for a hostile file.
+  // toNode holds names to be unique: the library would compare each with every other, minutes for a hostile file.
   const composer = new Composer({ version: '1.2', schema: 'core', merge: false, uniqueKeys: false, resolveKnownTags: false, logLevel: 'silent' })
   // A megabyte of brackets is a million errors, ten seconds to collect: the first is enough. The library reports what is thrown through it
   // once more for each level that it leaves, at places of less and less use.

@@ -21,7 +21,7 @@ export interface FilePolicy extends TestedPolicy {
 
 /**
  * Reads, checks, tests and compiles a policy file (YAML or JSON). A file that is wrong anywhere, or one of whose own `tests:` fails, is
- * refused whole.
+ * refused whole. The `id` is the digest of the text in UTF-8: of the file's bytes, if they were decoded without replacing or dropping any.
  * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
  */
 export function loadPolicy (text: string, options: PolicySource): FilePolicy {

@@ -29,11 +29,9 @@ export function matchesSegments (segments: readonly string[], text: string): boo
   return from <= end
 }
 
-/** Compiles a pattern, given as its segments; the usual shapes (`acme-*`, `*-prod`, `*`) get a test of their own. */
+/** Compiles a pattern, given as its segments; the usual ones with one star (`acme-*`, `*-prod`) get a test of their own. */
 export function compileGlob (segments: readonly string[]): TextTest {
   const [head = '', tail = ''] = segments
   if (segments.length !== 2) return (text) => matchesSegments(segments, text)
-  if (tail === '') return (text) => text.startsWith(head)
-  if (head === '') return (text) => text.endsWith(tail)
   return (text) => text.length >= head.length + tail.length && text.startsWith(head) && text.endsWith(tail)
 }

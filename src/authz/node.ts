@@ -47,8 +47,9 @@ export function unexpected (node: PolicyNode, expected: string): Error {
 
 /** The refusal of a word: what it should have been, with the nearest known one. */
 export function unknownWord (place: Place, kind: string, word: string, known: readonly string[]): Error {
-  // Edit distance costs the product of the lengths, so a word of a megabyte is not compared at all.
-  const nearest = word.length > 64 ? undefined : nearestWord(word, known)
+  // Edit distance costs the product of the lengths: a word of a megabyte is not compared at all, nor one with every role of a large file.
+  const similar = word.length > 64 ? [] : known.filter(({ length }) => Math.abs(length - word.length) <= 2).slice(0, 1000)
+  const nearest = nearestWord(word, similar)
   const hint = nearest === undefined ? `known are ${known.slice(0, 20).join(', ') || 'none'}` : `did you mean ${nearest}?`
   return policyInvalid(place, `unknown ${kind} ${quote(word)}; ${hint}`)
 }

@@ -19,10 +19,9 @@ export function parseReferences (text: string, owners: readonly Owner[], place: 
 }
 
 function referenced (name: string, owners: readonly Owner[], place: Place): Attribute {
-  const dot = name.indexOf('.')
-  const owner = owners.find((candidate) => candidate === name.slice(0, dot))
+  const owner = owners.find((candidate) => name.startsWith(`${candidate}.`))
   if (owner === undefined) throw unknownWord(place, 'reference', name, owners.map((known) => `${known}.`))
-  return attributeOf(owner, name.slice(dot + 1), place)
+  return attributeOf(owner, name.slice(owner.length + 1), place)
 }
 
 /** Whether a part is looked up, not literal. */
@@ -30,9 +29,10 @@ export function isReference (part: Parts[number] | undefined): part is Attribute
   return typeof part === 'object'
 }
 
-/** What a reference alone stands for: the value as it is, kind included. An empty string is as good as nothing: two of them are not equal. */
+/** What a reference alone stands for: the value as it is, kind included. Empty strings are as good as nothing: two of them are not equal. */
 export function resolve (attribute: Attribute, question: Question): unknown {
   const value = attribute.read(question)
+  if (Array.isArray(value)) return value.filter((member) => member !== '')
   return value === '' ? undefined : value
 }
 

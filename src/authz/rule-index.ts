@@ -107,7 +107,7 @@ function collectValue<T> ({ byValue, byStart }: Branch<T>, value: unknown, quest
   if (same !== undefined) collect(same, question, found)
   if (typeof value !== 'string') return
   for (const [length, groups] of byStart) {
-    const alike = value.length < length ? undefined : groups.get(value.slice(0, length))
+    const alike = groups.get(value.slice(0, length))
     if (alike !== undefined) collect(alike, question, found)
   }
 }

@@ -39,10 +39,15 @@ async function main (words: readonly string[]): Promise<number> {
       console.error(`${error.message}\nusage: model-guard ${name} ${verb.usage}`)
       return 2
     }
-    if (!isGuardError(error)) throw error
+    if (!isForeseen(error)) throw error
     console.error(`${error.code}: ${error.message}`)
     return 1
   }
+}
+
+/** This package's errors, and what the system said: a port in use, a folder that may not be written. */
+function isForeseen (error: unknown): error is Error & { code: string } {
+  return isGuardError(error) || (error instanceof Error && 'syscall' in error && 'code' in error)
 }
 
 function usage (words: readonly string[]): number {

@@ -37,22 +37,34 @@ export interface ServerParts {
  * The reference server: the Open Inference Protocol behind the whole guard, not listening yet.
  * @throws what any of its parts refuses to start with.
  */
-export async function createServer ({ config, data, keys, logger = false }: ServerParts): Promise<FastifyInstance> {
+export async function createServer (parts: ServerParts): Promise<FastifyInstance> {
+  const { config, keys, logger = false } = parts
   const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.close() })
-  await app.register(modelGuard, {
+  try {
+    await guard(app, parts)
+  } catch (error) {
+    // What was opened until then is let go of: folders are locked, workers run.
+    await app.close()
+    throw error
+  }
+  await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
+  await app.register(adminRoutes, { prefix: '/admin', keys })
+  return app
+}
+
+async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
+  const options = {
     mode: config.mode,
-    audit: await auditOf(config, data),
     models: await modelsOf(config, data),
     authenticate: { authenticators: [apiKey({ store: keys, pepper: await readPepper(data.pepper) })] },
     rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
     authorize: { policy: await policyOf(config, data), context: () => ({ environment: config.environment }) },
-    ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true }
-  })
-  await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
-  await app.register(adminRoutes, { prefix: '/admin', keys })
-  return app
+    ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
+  }
+  // Opened last: from here on it is the guard that closes it.
+  await app.register(modelGuard, { ...options, audit: await auditOf(config, data) })
 }
 
 /** Log lines name the route, not the URL as sent, in which clients put keys. */

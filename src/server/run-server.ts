@@ -23,8 +23,13 @@ export async function runServer (config: ServerConfig, logger: FastifyServerOpti
   const keys = await fileKeyStore({ file: data.keys })
   const firstKeys = await createFirstKeys(keys, await readPepper(data.pepper))
   const app = await createServer({ config, data, keys, logger })
-  const url = await app.listen({ host: config.listen.host, port: config.listen.port })
-  return { app, url, data, firstKeys }
+  try {
+    const url = await app.listen({ host: config.listen.host, port: config.listen.port })
+    return { app, url, data, firstKeys }
+  } catch (error) {
+    await app.close()
+    throw error
+  }
 }
 
 /**

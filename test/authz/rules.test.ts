@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ask, askAnything, type Asked, bothEffects, policyOf, reference, rulesOf } from './questions.ts'
+import { ask, askAnything, type Asked, bothEffects, cpuMs, policyOf, reference, rulesOf } from './questions.ts'
 
 const model = { type: 'model' }
 
@@ -52,9 +52,9 @@ t.test('what is asked for is compared letter by letter with patterns of the file
 
 t.test('a pattern of many stars takes time in proportion to the text', async (t) => {
   const policy = rulesOf({ resource: { id: 'a*'.repeat(500) + 'b' } }, { resource: { id: `${'a*'.repeat(20)}${'a'.repeat(255)}b*` } })
-  const start = performance.now()
+  const start = cpuMs()
   t.equal(ask(policy, { resource: { id: 'a'.repeat(100_000) } }).allowed, false)
-  t.ok(performance.now() - start < 1000)
+  t.ok(cpuMs() - start < 1000)
 })
 
 t.test('references stand for one value, literally, inside a pattern too', async (t) => {
@@ -76,6 +76,8 @@ t.test('a reference to the resource serves the principal, and either serves the 
   t.equal(matches({ principal: { id: reference('resource.owner') } }, { resource: { attributes: { owner: 'bob' } } }), false)
   t.equal(matches({ condition: { region: reference('principal.region') } }, { context: { region: 'eu' }, principal: { attributes: { region: 'eu' } } }), true)
   t.equal(matches({ condition: { region: reference('principal.region') } }, { context: { region: 'eu' }, principal: { attributes: { region: 'us' } } }), false)
+  t.equal(matches({ resource: { owner: reference('principal.projects') } }, { resource: { attributes: { owner: '' } }, principal: { attributes: { projects: ['', 'x'] } } }), false, 'an empty member is as good as none')
+  t.equal(matches({ resource: { owner: reference('principal.projects') } }, { resource: { attributes: { owner: 'x' } }, principal: { attributes: { projects: ['', 'x'] } } }), true)
   t.equal(matches({ condition: { region: reference('principal.region') } }, {}), false)
   t.equal(matches({ action: reference('principal.duty') }, { principal: { attributes: { duty: 'read' } } }), true)
 })

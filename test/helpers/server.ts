@@ -8,10 +8,10 @@ const fast = { name: 'second', quota: 100_000, windowSeconds: 1 }
 export async function startServer (t: Test, more: Partial<ServerConfig> = {}): Promise<RunningServer & { readonly keys: { readonly admin: string, readonly analyst: string } }> {
   const server = await runServer({
     ...defaultConfig,
-    data: t.testdir(),
     listen: { ...defaultConfig.listen, port: 0 },
     limits: { defaultTier: 'standard', tiers: { standard: { windows: [fast] } } },
-    ...more
+    ...more,
+    data: more.data ?? t.testdir()
   })
   t.teardown(() => stopServer(server.app))
   if (server.firstKeys === null) throw new Error('the data folder was not empty')
