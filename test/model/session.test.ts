@@ -115,7 +115,8 @@ t.test('an input that is not as declared never reaches the model', async (t) => 
     [{ x: { ...good, shape: [2, 3] } }, /"x" must hold 24 bytes/],
     [{ x: { ...good, data: floats(1, 2) } }, /must hold 12 bytes/],
     [{ x: { ...good, data: Buffer.concat([floats(1, 2, 3), Buffer.alloc(1)]) } }, /must hold 12 bytes/],
-    [{ x: { ...good, data: ['1', '2', '3'] } }, /must hold 12 bytes/]
+    [{ x: { ...good, data: ['1', '2', '3'] } }, /must hold 12 bytes/],
+    [{ x: { ...good, data: Array.from({ length: 12 }, () => '1') } }, /must hold 12 bytes/]
   ]
   for (const [inputs, message] of bad) await t.rejects(session.run(inputs), { code: 'FMG_ERR_INPUT_INVALID', message })
   t.same(asked, ['create'], 'nothing was asked of the thread')
