@@ -125,7 +125,7 @@ function openBlock (source: SealedSource, keys: Keys, block: Uint8Array, first: 
 /** A length with no room for a short last chunk is that of a file that was cut, or made longer. */
 function countChunks (source: SealedSource): number {
   const body = source.bytes - headerBytes
-  if (body < 0 || body % sealedChunkBytes < tagBytes) throw tampered(source, 'sealed-length', 'is cut short, or longer than it was')
+  if (body % sealedChunkBytes < tagBytes) throw tampered(source, 'sealed-length', 'is cut short, or longer than it was')
   const chunks = Math.floor(body / sealedChunkBytes) + 1
   if (chunks > 2 ** 38) throw tampered(source, 'sealed-length', 'has more chunks than there can be')
   return chunks

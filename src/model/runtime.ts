@@ -101,7 +101,10 @@ function toOnnx (onnx: typeof Onnx, { datatype, shape, data }: Tensor): Onnx.Ten
   if (type === 'string' || !(data instanceof Uint8Array)) return new onnx.Tensor('string', data, shape)
   const Elements = arrays[type]
   const { buffer, byteOffset } = align(data, Elements.BYTES_PER_ELEMENT)
-  return new onnx.Tensor(type, new Elements(buffer, byteOffset, data.length / Elements.BYTES_PER_ELEMENT), shape)
+  const elements = new Elements(buffer, byteOffset, data.length / Elements.BYTES_PER_ELEMENT)
+  const tensor = new onnx.Tensor(type, elements, shape)
+  // Where there is a Float16Array (Node 24) the tensor makes one, and the runtime's binding reads it as empty.
+  return type === 'float16' ? Object.defineProperty(tensor, 'data', { value: elements }) : tensor
 }
 
 // A tensor may begin anywhere in a request's body; elements may not.

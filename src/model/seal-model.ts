@@ -38,7 +38,8 @@ export interface SealModelOptions {
  * @throws FMG_ERR_MODEL_TAMPERED when the files are not those that were signed for.
  */
 export async function sealModel (options: SealModelOptions): Promise<Statement> {
-  const { source, destination, recipients, trust } = options
+  const { source, recipients, trust } = options
+  const destination = path.resolve(options.destination)
   const signature = await readSmallFile(source, signatureName, maxSignatureBytes)
   const statement = readStatement(readBundle(signature, signatureName).payload, signatureName)
   if (trust !== undefined) await verifyStatement(signature, trust, signatureName)

@@ -66,13 +66,20 @@ export function checkInputs (inputs: Readonly<Record<string, Tensor>>, declared:
   if (unknown !== undefined) throw invalid(unknown, 'is not an input of this model')
 }
 
+// What ONNX Runtime's binding takes.
+const maxDimension = 2 ** 31 - 1
+const maxEmptySize = 4096
+
 function checkTensor ({ datatype, shape, data }: Tensor, { name, datatype: wanted, shape: dimensions }: TensorMetadata): void {
   if (datatype !== wanted) throw invalid(name, `must be ${wanted}`)
   const fits = shape.length === dimensions.length && dimensions.every((size, index) => size === null || size === shape[index])
-  if (!fits || !shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
+  if (!fits || !shape.every((size) => Number.isInteger(size) && size >= 0 && size <= maxDimension)) {
     throw invalid(name, `must have the shape [${dimensions.map((size) => size ?? -1).join(',')}]`)
   }
   const elements = shape.reduce((product, size) => product * size, 1)
+  // An empty tensor costs its sender nothing, whatever its other dimensions say: the runtime may make a large one of it.
+  const free = shape.filter((size, index) => dimensions[index] === null && size > 0).reduce((product, size) => product * size, 1)
+  if (elements === 0 && free > maxEmptySize) throw invalid(name, 'is empty, of too large a shape')
   if (datatype === 'BYTES') {
     if (!Array.isArray(data) || data.length !== elements || !data.every((text) => typeof text === 'string')) throw invalid(name, `must hold ${elements} strings`)
     return

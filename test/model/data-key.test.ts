@@ -150,6 +150,7 @@ t.test('an envelope that leaves a choice to whoever wrote it is refused', async 
     'more than 64 KiB': { ...envelope, ciphertext: 'AAAA'.repeat(16_385) }
   }
   for (const [name, value] of Object.entries(cases)) t.throws(() => read(value), { code: 'FMG_ERR_BUNDLE_INVALID' }, name)
+  for (const header of [null, [], 'x', 1]) t.throws(() => read({ ...envelope, recipients: [{ ...recipient, header }] }), { code: 'FMG_ERR_BUNDLE_INVALID', message: /header must be an object/ })
   for (const alg of ['dir', 'none', 'RSA1_5', 'PBES2-HS256+A128KW', 'PBES2-HS512+A256KW']) t.throws(() => read(withHeader({ alg })), { code: 'FMG_ERR_BUNDLE_INVALID', message: /must not use/ }, alg)
   for (const name of ['enc', 'zip', 'crit', 'cty', 'typ', 'p2s', 'p2c', 'jku', 'jwk', 'x5u', 'x5c']) t.throws(() => read(withHeader({ [name]: 'x' })), { code: 'FMG_ERR_BUNDLE_INVALID', message: /must not have/ }, name)
   t.ok(read(withHeader({ version: 3 })), 'what a provider adds for itself is handed to it')

@@ -248,7 +248,7 @@ t.test('sealing checks the signature too where trust is given', async (t) => {
   const source = await signedModel(path.join(folder, 'source'))
   const recipients = [countingKey('k')]
   await t.rejects(sealModel({ source, destination: path.join(folder, 'bundle'), recipients, trust: nobody }), { code: 'FMG_ERR_SIGNER_UNTRUSTED' })
-  const { digest } = await sealModel({ source, destination: path.join(folder, 'bundle'), recipients, trust })
+  const { digest } = await sealModel({ source, destination: path.join(folder, 'bundle/'), recipients, trust })
   t.equal((await openModel({ directory: path.join(folder, 'bundle'), keys: recipients, trust })).statementDigest, digest)
 })
 

@@ -115,7 +115,8 @@ t.test('an input that is not as declared never reaches the model', async (t) => 
     [{ x: { ...good, shape: [2, 3] } }, /"x" must hold 24 bytes/],
     [{ x: { ...good, data: floats(1, 2) } }, /must hold 12 bytes/],
     [{ x: { ...good, data: Buffer.concat([floats(1, 2, 3), Buffer.alloc(1)]) } }, /must hold 12 bytes/],
-    [{ x: { ...good, data: ['1', '2', '3'] } }, /must hold 12 bytes/]
+    [{ x: { ...good, data: ['1', '2', '3'] } }, /must hold 12 bytes/],
+    [{ x: { ...good, data: Array.from({ length: 12 }, () => '1') } }, /must hold 12 bytes/]
   ]
   for (const [inputs, message] of bad) await t.rejects(session.run(inputs), { code: 'FMG_ERR_INPUT_INVALID', message })
   t.same(asked, ['create'], 'nothing was asked of the thread')
@@ -132,6 +133,14 @@ t.test('strings and truth values are held against what they can be', async (t) =
     t.throws(() => { checkInputs({ s: { ...s, data }, b }, declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /"s" must hold 2 strings/ })
   }
   t.throws(() => { checkInputs({ s, b: { ...b, data: Uint8Array.of(0, 2) } }, declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /"b" must hold zeros and ones/ })
+})
+
+t.test('an empty tensor can not claim to be large', async (t) => {
+  const declared: readonly TensorMetadata[] = [{ name: 'x', datatype: 'FP32', shape: [null, null, 10_000] }]
+  const empty = (...shape: readonly number[]): Record<string, Tensor> => ({ x: { datatype: 'FP32', shape, data: new Uint8Array() } })
+  for (const shape of [[0, 0, 10_000], [0, 4096, 10_000], [4096, 0, 10_000]]) t.doesNotThrow(() => { checkInputs(empty(...shape), declared) })
+  for (const shape of [[0, 4097, 10_000], [2 ** 31 - 1, 0, 10_000]]) t.throws(() => { checkInputs(empty(...shape), declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /too large a shape/ })
+  t.throws(() => { checkInputs(empty(2 ** 31, 0, 10_000), declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /must have the shape/ })
 })
 
 t.test('no more runs are taken than may wait', async (t) => {

@@ -123,9 +123,11 @@ t.test('a model or signature that is not there, or no file, is refused', async (
 })
 
 t.test('a model that is one file answers to its own name only', async (t) => {
-  const directory = await writeFiles(t.testdir(), { 'a.onnx': 'x' })
+  const directory = await writeFiles(path.join(t.testdir(), 'one'), { 'a.onnx': 'x' })
   await signModel({ directory, signer })
   t.ok(await verifyModel({ model: path.join(directory, 'a.onnx'), trust }))
+  const two = await signedModel(path.join(directory, '../two'))
+  await t.rejects(verifyModel({ model: path.join(two, 'model.json'), trust }), tampered('missing-file', /model\.json is not the one file/), 'one of several files is not the model')
   await rename(path.join(directory, 'a.onnx'), path.join(directory, 'b.onnx'))
   await t.rejects(verifyModel({ model: path.join(directory, 'b.onnx'), trust }), tampered('missing-file', /b\.onnx is not the one file/))
 })

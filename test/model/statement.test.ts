@@ -76,6 +76,7 @@ t.test('a statement that leaves a doubt is refused', async (t) => {
     'a digest in capitals': [statement([{ name: 'a', digest: hex.toUpperCase() }]), /hexadecimal/],
     'a name that is no string': [statement([{ name: 1 }]), /name must be/],
     shards: [statement(one, {}, { method: 'shards', shard_size: 1000 }), /serialized by "shards"; only whole files/],
+    'shards without a size': [statement(one, {}, { method: 'shards' }), /only whole files/],
     'a shard size': [statement(one, {}, { shard_size: 1000 }), /only whole files/],
     BLAKE3: [statement(one, {}, { hash_type: 'blake3' }), /the hash "blake3"/],
     'symbolic links': [statement(one, {}, { allow_symlinks: true }), /allows symbolic links/],

@@ -106,7 +106,9 @@ t.test('a certificate that leads nowhere is not', async (t) => {
   const rsa = issue({ subject: 'root', issuer: stranger, isAuthority: true, privateKey: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey })
   const notAuthority = issue({ subject: 'not an authority', issuer: root, usage: KeyUsageFlags.digitalSignature })
   const notForCertificates = issue({ subject: 'not for certificates', issuer: root, isAuthority: true, usage: KeyUsageFlags.digitalSignature })
-  const unknown = issue({ subject: 'unknown extension', issuer: root, isAuthority: true, unknownExtension: '2.5.29.30' })
+  const noFlag = issue({ subject: 'neither flag nor usage', issuer: root })
+  const unknown = issue({ subject: 'unknown extension', issuer: root, isAuthority: true, unknownExtension: '1.2.3.4' })
+  const namesake = issue({ subject: 'another name', isAuthority: true, privateKey: intermediate.privateKey })
   const expired = issue({ subject: 'expired', issuer: root, isAuthority: true, notAfter: new Date(now - 1000) })
   const future = issue({ subject: 'future', issuer: root, isAuthority: true, notBefore: new Date(now + 1000) })
   const under = (issuer: Issued): Issued => issue({ subject: 'leaf', issuer, usage: KeyUsageFlags.digitalSignature })
@@ -115,10 +117,11 @@ t.test('a certificate that leads nowhere is not', async (t) => {
     'a trusted key is no authority': [await signedBy(leaf, leaf, intermediate), { ...trusting(), keys: [leaf.certificate.publicKey] }],
     'another authority of the same name': [await signedBy(leaf, leaf, intermediate), trusting(stranger)],
     'an authority with a key of another kind': [await signedBy(leaf, leaf, intermediate), trusting(rsa)],
+    'an authority with the same key and another name': [await signedBy(leaf, leaf), trusting(namesake)],
     'the intermediate is missing': [await signedBy(leaf, leaf), trusting(root)]
   }
   for (const [name, [bytes, trust]] of Object.entries(cases)) await t.rejects(verifyStatement(bytes, trust, 'x'), untrusted('certificate-chain'), name)
-  for (const issuer of [notAuthority, notForCertificates, unknown, expired, future]) {
+  for (const issuer of [notAuthority, notForCertificates, noFlag, unknown, expired, future]) {
     const bad = under(issuer)
     const bytes = await signedBy(bad, bad, issuer)
     await t.rejects(verifyStatement(bytes, trusting(root), 'x'), untrusted('certificate-chain'), issuer.certificate.subject)
