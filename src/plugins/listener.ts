@@ -24,7 +24,7 @@ function addressOf (address: string | AddressInfo): string {
   return typeof address === 'string' ? address : address.address
 }
 
-/** A Unix socket counts: who may open it is for the file system to say. */
-function isLoopback (address: string): boolean {
-  return address.startsWith('/') || address === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(address)
+/** Whether only this machine can reach what listens on this address. A Unix socket counts: who may open it is for the file system to say. */
+export function isLoopback (address: string): boolean {
+  return address === 'localhost' || address.startsWith('/') || address === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(address)
 }

@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { fileKeyStore } from '../authn/file-key-store.ts'
 import { readPepper } from '../authn/pepper.ts'
+import { guardError } from '../errors.ts'
+import { isLoopback } from '../plugins/listener.ts'
 import type { ServerConfig } from './config.ts'
 import { createServer } from './create-server.ts'
 import { dataFolder, type DataFolder } from './data-folder.ts'
@@ -18,6 +20,7 @@ export interface RunningServer {
 
 /** Prepares the data folder, builds the reference server and lets it listen. */
 export async function runServer (config: ServerConfig, logger: FastifyServerOptions['logger'] = false): Promise<RunningServer> {
+  requireSafeListener(config)
   const data = dataFolder(config.data)
   await prepareData(data)
   const keys = await fileKeyStore({ file: data.keys })
@@ -29,6 +32,13 @@ export async function runServer (config: ServerConfig, logger: FastifyServerOpti
   } catch (error) {
     await app.close()
     throw error
+  }
+}
+
+/** @throws FMG_ERR_LISTENER_INSECURE before anything is made or opened. */
+function requireSafeListener ({ listen: { host, tls, plaintext } }: ServerConfig): void {
+  if (tls === undefined && plaintext === 'refuse' && !isLoopback(host)) {
+    throw guardError('FMG_ERR_LISTENER_INSECURE', { detail: `${host}; give listen.tls, or listen.plaintext: allow behind a proxy that ends TLS` })
   }
 }
 

@@ -16,8 +16,8 @@ const strace = await once(spawn('strace', ['-V'], { stdio: 'ignore' }), 'exit').
 // Not this process's own: a CI variable in it, for one, keeps the runtime from reporting to its maker, which must be our doing.
 const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] }
 
-// What Node itself opens for writing without any file coming of it.
-const writable = [/^\/dev\/(null|tty|pts\/\d+)$/, /^\/proc\/(self|\d+)\//]
+// What Node itself opens for writing without any file coming of it, and what measures coverage.
+const writable = [/^\/dev\/(null|tty|pts\/\d+)$/, /^\/proc\/(self|\d+)\//, /\/\.tap\/(processinfo|coverage)\//]
 
 t.test('the plaintext of a model never touches a file system while it is loaded and run', { skip: !strace && 'strace is not installed' }, async (t) => {
   const folder = t.testdir()
