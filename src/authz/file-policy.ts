@@ -7,7 +7,8 @@ import type { Context, Decision, Resource } from './policy.ts'
 import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
 import { optional, readShape, required } from './readers.ts'
 import { decideByRole, readRoles, type Role } from './roles.ts'
-import { compileRules, decideByRules, readRules, type Rule, type RuleSet } from './rule.ts'
+import { compileRules, decideByRules, readRules, type Rule } from './rule.ts'
+import { candidates } from './rule-index.ts'
 
 /** A policy read from a file. It decides at once, never throws, and never changes. */
 export interface FilePolicy extends TestedPolicy {
@@ -72,12 +73,12 @@ const noMatch: Decision = Object.freeze({ allowed: false, rule: null, reason: 'n
 const policyError: Decision = Object.freeze({ allowed: false, rule: null, reason: 'policy-error' })
 
 function decider ({ roles, assignments, rules }: PolicyFile): FilePolicy['decide'] {
-  const denies: RuleSet = compileRules(rules, 'deny')
-  const allows: RuleSet = compileRules(rules, 'allow')
+  const index = compileRules(rules)
   return function decide (principal: Principal, action: string, resource: Resource, context: Context): Decision {
     try {
       const question = assignRoles(assignments, { principal, roles: principal.roles, action, resource, context })
-      return decideByRules(denies, question) ?? decideByRole(roles, question) ?? decideByRules(allows, question) ?? noMatch
+      const concerned = candidates(index, question)
+      return decideByRules(concerned, 'deny', question) ?? decideByRole(roles, question) ?? decideByRules(concerned, 'allow', question) ?? noMatch
     } catch {
       // A question that cannot even be read, or a getter of its maker's that throws, is no reason to let it pass.
       return policyError

@@ -2,10 +2,13 @@ import { actionAttribute, type Attribute, type Question, typeAttribute } from '.
 import type { Constraint } from './constraint.ts'
 import { fewestRemaining } from './selectivity.ts'
 
-/** What was filed, and how much of it is still to be tested where it was found. */
+/** What is filed, and what a question must satisfy for it; where it is found, that which is still to be tested. */
 export interface Entry<T> {
   readonly filed: T
   readonly constraints: readonly Constraint[]
+}
+
+interface Unplaced<T> extends Entry<T> {
   /** How many places it may still be copied to: its lists of literals multiply. */
   readonly copies: number
 }
@@ -37,22 +40,23 @@ const maxCopies = 64
  * for each model, are searched by `resource.id`. The cost of a question follows the rules that could concern it.
  * An entry is left out only where one of its constraints is certain not to match, so the index never changes a decision.
  */
-export function buildIndex<T extends { readonly constraints: readonly Constraint[] }> (filed: readonly T[]): Index<T> {
-  const entries = filed.map((entry) => ({ filed: entry, constraints: entry.constraints, copies: maxCopies }))
-  return branchBy(actionAttribute, entries, (sameAction) => branchBy(typeAttribute, sameAction, narrow))
+export function buildIndex<T> (entries: readonly Entry<T>[]): Index<T> {
+  const unplaced = entries.map((entry) => ({ ...entry, copies: maxCopies }))
+  return branchBy(actionAttribute, unplaced, (sameAction) => branchBy(typeAttribute, sameAction, narrow))
 }
 
-type Next<T> = (entries: readonly Entry<T>[]) => Index<T>
+type Next<T> = (entries: readonly Unplaced<T>[]) => Index<T>
 
-function narrow<T> (entries: readonly Entry<T>[]): Index<T> {
+function narrow<T> (entries: readonly Unplaced<T>[]): Index<T> {
   const attribute = entries.length > leafSize ? fewestRemaining(entries) : undefined
-  return attribute === undefined ? { kind: 'leaf', entries } : branchBy(attribute, entries, narrow)
+  if (attribute !== undefined) return branchBy(attribute, entries, narrow)
+  return { kind: 'leaf', entries: entries.map(({ filed, constraints }) => ({ filed, constraints })) }
 }
 
-function branchBy<T> (attribute: Attribute, entries: readonly Entry<T>[], next: Next<T>): Index<T> {
-  const rest: Entry<T>[] = []
-  const byValue = new Map<string, Entry<T>[]>()
-  const byStart = new Map<string, Entry<T>[]>()
+function branchBy<T> (attribute: Attribute, entries: readonly Unplaced<T>[], next: Next<T>): Index<T> {
+  const rest: Unplaced<T>[] = []
+  const byValue = new Map<string, Unplaced<T>[]>()
+  const byStart = new Map<string, Unplaced<T>[]>()
   for (const entry of entries) {
     const found = entry.constraints.find((constraint) => constraint.attribute.name === attribute.name && constraint.keys !== undefined)
     if (found?.keys === undefined || found.keys.texts.length > entry.copies) rest.push(entry)
@@ -64,11 +68,12 @@ function branchBy<T> (attribute: Attribute, entries: readonly Entry<T>[], next: 
   return { kind: 'branch', attribute, byValue: mapValues(byValue, next), byStart: byLength(mapValues(byStart, next)), rest: next(rest) }
 }
 
-function file<T> (groups: Map<string, Entry<T>[]>, texts: readonly string[], entry: Entry<T>, constraints: readonly Constraint[]): void {
+function file<T> (groups: Map<string, Unplaced<T>[]>, texts: readonly string[], { filed, copies }: Unplaced<T>, constraints: readonly Constraint[]): void {
+  const entry = { filed, constraints, copies: copies / texts.length }
   for (const text of texts) {
-    const group = groups.get(text) ?? []
-    group.push({ filed: entry.filed, constraints, copies: entry.copies / texts.length })
-    groups.set(text, group)
+    const group = groups.get(text)
+    if (group === undefined) groups.set(text, [entry])
+    else group.push(entry)
   }
 }
 

@@ -3,7 +3,7 @@ import { type Constraint, readConstraint, readConstraints, satisfies } from './c
 import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { Decision } from './policy.ts'
 import { optional, readName, readShape, readWord, required } from './readers.ts'
-import { buildIndex, candidates, type Index } from './rule-index.ts'
+import { buildIndex, type Entry, type Index } from './rule-index.ts'
 
 /** What a rule does when it matches. */
 export type Effect = 'allow' | 'deny'
@@ -47,40 +47,43 @@ function readRule (node: PolicyNode): Rule {
   }
 }
 
-/** A rule with the answers that it can lead to. */
-interface Compiled extends Rule {
+/** What a rule leads to. Nothing else of it is kept for decisions: the fewer and smaller, the faster they are found. */
+interface Outcome {
+  readonly effect: Effect
   readonly decision: Decision
+  /** The decision when the rule cannot be evaluated: an allow rule then says nothing. */
   readonly unevaluable: Decision | undefined
 }
 
-/** The rules of one effect, ready to be asked. */
-export type RuleSet = Index<Compiled>
+/** Rules, ready to be asked. */
+export type RuleSet = Index<Outcome>
 
-/** Compiles the rules of one effect. They are put in the order of their names: the order in the file changes nothing, not even the name reported. */
-export function compileRules (rules: readonly Rule[], effect: Effect): RuleSet {
-  const sorted = rules.filter((rule) => rule.effect === effect).sort((a, b) => a.name < b.name ? -1 : 1)
-  return buildIndex(sorted.map((rule) => ({ ...rule, ...outcomes(rule) })))
+/** Compiles rules. They are put in the order of their names: the order in the file changes nothing, not even the name reported. */
+export function compileRules (rules: readonly Rule[]): RuleSet {
+  const sorted = rules.toSorted((a, b) => a.name < b.name ? -1 : 1)
+  return buildIndex(sorted.map((rule) => ({ filed: outcomeOf(rule), constraints: rule.constraints })))
 }
 
-function outcomes ({ name, effect }: Rule): Pick<Compiled, 'decision' | 'unevaluable'> {
+function outcomeOf ({ name, effect }: Rule): Outcome {
   const rule = `rule:${name}`
-  if (effect === 'allow') return { decision: Object.freeze({ allowed: true, rule, reason: 'allowed' }), unevaluable: undefined }
+  if (effect === 'allow') return { effect, decision: Object.freeze({ allowed: true, rule, reason: 'allowed' }), unevaluable: undefined }
   return {
+    effect,
     decision: Object.freeze({ allowed: false, rule, reason: 'forbidden' }),
     unevaluable: Object.freeze({ allowed: false, rule, reason: 'policy-error' })
   }
 }
 
 /**
- * The decision of a rule that matches, else that of a deny rule that cannot be evaluated, else `undefined`.
- * An allow rule that cannot be evaluated says nothing.
+ * The decision of a rule of this effect that matches, else that of a deny rule that cannot be evaluated, else `undefined`.
  */
-export function decideByRules (rules: RuleSet, question: Question): Decision | undefined {
+export function decideByRules (rules: readonly Entry<Outcome>[], effect: Effect, question: Question): Decision | undefined {
   let unevaluable: Decision | undefined
-  for (const { filed: rule, constraints } of candidates(rules, question)) {
+  for (const { filed, constraints } of rules) {
+    if (filed.effect !== effect) continue
     const match = satisfies(question, constraints)
-    if (match === true) return rule.decision
-    if (match === undefined) unevaluable ??= rule.unevaluable
+    if (match === true) return filed.decision
+    if (match === undefined) unevaluable ??= filed.unevaluable
   }
   return unevaluable
 }

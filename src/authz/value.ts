@@ -64,10 +64,15 @@ function readPattern (text: string, node: ScalarNode, owners: readonly Owner[]):
 }
 
 function oneOf (texts: readonly string[]): Value {
-  const known = new Set(texts)
-  const [only] = known
-  const matches: TextTest = known.size === 1 ? (text) => text === only : (text) => known.has(text)
-  return { test: (given) => anyText(given, matches), keys: { kind: 'whole', texts } }
+  return { test: texts.length === 1 ? onlyText(texts) : anyTextOf(new Set(texts)), keys: { kind: 'whole', texts } }
+}
+
+function onlyText ([only]: readonly string[]): ValueTest {
+  return (given) => given === only || (Array.isArray(given) && given.includes(only))
+}
+
+function anyTextOf (known: ReadonlySet<string>): ValueTest {
+  return (given) => anyText(given, (text) => known.has(text))
 }
 
 /** Text around references, stars among it: the stars are the file's, what the references stand for is taken letter by letter. */
