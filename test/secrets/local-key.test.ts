@@ -133,12 +133,12 @@ t.test('a key file opens what its public half wrapped', async (t) => {
 })
 
 t.test('a private key that others may read is refused; so is a file without a key', async (t) => {
-  const folder = t.testdir({ 'ec.json': JSON.stringify(jwkOf(ec.privateKey, 'ECDH-ES+A256KW')), 'oct.json': JSON.stringify(jwkOf(oct, 'A256KW')), 'text.json': 'secret text', 'null.json': 'null' })
+  const folder = t.testdir({ 'ec.json': JSON.stringify(jwkOf(ec.privateKey, 'ECDH-ES+A256KW')), 'oct.json': JSON.stringify(jwkOf(oct, 'A256KW')), 'text.json': 'secret text', 'null.json': 'null', 'number.json': '5' })
   for (const name of ['ec.json', 'oct.json']) {
     await chmod(path.join(folder, name), 0o640)
     await t.rejects(keyFromFile(path.join(folder, name)), { code: 'FMG_ERR_FILE', message: /chmod 600/ })
   }
-  for (const name of ['text.json', 'null.json']) {
+  for (const name of ['text.json', 'null.json', 'number.json']) {
     const error = await t.rejects(keyFromFile(path.join(folder, name)), { code: 'FMG_ERR_FILE', message: /holds no JSON Web Key/ })
     t.notMatch(String(error), 'secret text')
   }

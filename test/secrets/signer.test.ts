@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes, verify } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, sign, verify } from 'node:crypto'
 import { chmod } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
@@ -35,7 +35,10 @@ t.test('keys of other kinds neither sign nor verify', async (t) => {
   for (const key of [rsa.privateKey, k1.privateKey, pairs[0]?.publicKey]) {
     if (key !== undefined) t.throws(() => localSigner(key), { code: 'FMG_ERR_OPTION_INVALID' })
   }
-  t.notOk(verifySignature(rsa.publicKey, Buffer.from('x'), Buffer.alloc(256)))
+  const data = Buffer.from('x')
+  for (const { privateKey, publicKey } of [rsa, k1]) {
+    for (const hash of ['sha256', undefined]) t.notOk(verifySignature(publicKey, data, sign(hash, data, privateKey)), 'not even a good signature')
+  }
 })
 
 t.test('a signature that cannot be made rejects', async (t) => {
