@@ -104,7 +104,8 @@ async function takeLock (file: string): Promise<Lock | string> {
   const lock = { release: async () => { await rm(file, { force: true }) } }
   if (await writeNew(file)) return lock
   const holder = await readFile(file, 'utf8').catch(() => '')
-  const [pid = '', started = ''] = holder.split(' ')
+  const space = holder.indexOf(' ')
+  const [pid, started] = [holder.slice(0, space), holder.slice(space + 1)]
   if (pid === '' || isHeldBy(Number(pid), started)) return pid
   await moveAside(file, holder)
   return await writeNew(file) ? lock : pid
@@ -133,22 +134,23 @@ async function writeNew (file: string): Promise<boolean> {
 }
 
 function isHeldBy (pid: number, started: string): boolean {
+  if (started !== '') return processStart(pid) === started
+  // Where there is no proc(5) the process id must do, though it comes round again.
   try {
-    process.kill(pid, 0)
+    return process.kill(pid, 0)
   } catch (error) {
-    // EPERM: it runs, as somebody else.
-    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
+    return Reflect.get(Object(error), 'code') !== 'ESRCH'
   }
-  return processStart(pid) === started
 }
 
-/** When a process started, in clock ticks since boot: a process id alone comes round again. Empty where there is no proc(5). */
+/** When a process started, in clock ticks since boot. Empty for one that is gone, and where there is no proc(5). */
 function processStart (pid: number): string {
   try {
-    // Field 22, counted after the parenthesised name, which may itself hold spaces.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // Counted after the parenthesised name, which may itself hold spaces: field 3 is the state, field 22 the start.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     // A zombie holds nothing any more, whenever its parent comes to notice.
-    return fields[0] === 'Z' ? '' : fields[19] ?? ''
+    return fields[0] === 'Z' ? '' : String(fields[19])
   } catch {
     return ''
   }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { exists, lockFile, lockFolder, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../src/files.ts'
@@ -67,6 +67,17 @@ t.test('a lock of a process that is gone is taken over, of one that runs it is n
   await writeFile(path.join(folder, 'lock'), `${process.pid} 1`)
   await (await lockFolder(folder)).release()
   t.same(await readdir(folder), [], 'the same process id with another start time is another process')
+
+  for (const [pid, held] of [[String(process.pid), true], ['999999999', false]] as const) {
+    await writeFile(path.join(folder, 'lock'), `${pid} `)
+    if (held) await t.rejects(lockFolder(folder), { message: /in use/ }, 'without a start time the process id decides')
+    else await (await lockFolder(folder)).release()
+    await rm(path.join(folder, 'lock'), { force: true })
+  }
+
+  await writeFile(path.join(folder, 'lock'), '')
+  await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' }, 'a lock that names nobody is not taken over')
+  await rm(path.join(folder, 'lock'))
 
   await mkdir(path.join(folder, 'lock'))
   await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' })
