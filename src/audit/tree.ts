@@ -1,0 +1,143 @@
+import { digestBytes, emptyRoot, hashNode, type Digest } from './merkle.ts'
+import { tileWidth, type Tile } from './tiles.ts'
+
+/**
+ * The right edge of a Merkle tree (RFC 6962) over the log's lines, and the tiles that grow there: all that appending needs,
+ * however long the log is. It reads and writes nothing.
+ */
+export interface LogTree {
+  /** Leaves. */
+  readonly size: number
+  /** Tiles and entry bundles that became full since the last `takeFull`, in the order in which they did. */
+  readonly full: readonly Tile[]
+  /** Bytes in `full`. */
+  readonly fullBytes: number
+  /** Adds the line that stands in `bytes` from `start` to `end`, and its leaf hash. */
+  append (bytes: Buffer, start: number, end: number, leaf: Digest): void
+  /** Adds the hash of a full tile of the level below: how a tree is taken up again from its tiles. Lower levels must be empty. */
+  appendSubtree (level: number, hash: Digest): void
+  /** Forgets so many of the oldest full tiles. */
+  dropFull (count: number): void
+  /** The partial tiles of this size (copies); none where a level has just filled up. */
+  partial (): Tile[]
+  /** MTH over all leaves. */
+  root (): Digest
+}
+
+/** One level of tiles: the tile that grows, and the roots of the complete subtrees within it, a stack of at most eight. */
+interface Level {
+  readonly number: number
+  readonly subtrees: Digest[]
+  index: number
+  width: number
+  hashes: Buffer
+  above: Level | undefined
+}
+
+/** A tree without leaves; or one of `start` leaves, a multiple of 256, whose tiles are yet to be given by `appendSubtree`. */
+export function createTree (start = 0): LogTree {
+  const bottom = createLevel(0, start)
+  const full: Tile[] = []
+  const bundle = createBundle()
+  let fullBytes = 0
+
+  function emit (tile: Tile): void {
+    full.push(tile)
+    fullBytes += tile.bytes.length
+  }
+
+  function push (level: Level, hash: Digest): void {
+    level.hashes.write(hash, level.width * digestBytes, 'latin1')
+    let node = hash
+    for (let n = level.width; n % 2 === 1; n = n >> 1) node = hashNode(level.subtrees.pop() ?? '', node)
+    level.width++
+    if (level.width < tileWidth) {
+      level.subtrees.push(node)
+      return
+    }
+    emit({ level: level.number, index: level.index, width: tileWidth, bytes: level.hashes })
+    startTile(level, level.index + 1)
+    push(levelAbove(level, start), node)
+  }
+
+  return {
+    get size () { return bottom.index * tileWidth + bottom.width },
+    full,
+    get fullBytes () { return fullBytes },
+    append (bytes, start, end, leaf) {
+      bundle.add(bytes, start, end)
+      // Entries before tiles: a tile never promises an entry that is not there.
+      if (bottom.width === tileWidth - 1) emit({ level: 'entries', index: bottom.index, width: tileWidth, bytes: bundle.take() })
+      push(bottom, leaf)
+    },
+    appendSubtree (number, hash) {
+      let level = bottom
+      while (level.number < number) level = levelAbove(level, start)
+      push(level, hash)
+    },
+    dropFull (count) {
+      for (const tile of full.splice(0, count)) fullBytes -= tile.bytes.length
+    },
+    partial () {
+      const tiles: Tile[] = []
+      const { index, width } = bottom
+      if (width > 0) tiles.push({ level: 'entries', index, width, bytes: bundle.copy() })
+      for (let level: Level | undefined = bottom; level !== undefined; level = level.above) {
+        const bytes = Buffer.from(level.hashes.subarray(0, level.width * digestBytes))
+        if (level.width > 0) tiles.push({ level: level.number, index: level.index, width: level.width, bytes })
+      }
+      return tiles
+    },
+    root () {
+      let root: Digest | undefined
+      for (let level: Level | undefined = bottom; level !== undefined; level = level.above) {
+        for (const subtree of level.subtrees.toReversed()) root = root === undefined ? subtree : hashNode(subtree, root)
+      }
+      return root ?? emptyRoot
+    }
+  }
+}
+
+function createLevel (number: number, leaves: number): Level {
+  const index = Math.floor(leaves / tileWidth ** (number + 1))
+  return { number, subtrees: [], index, width: 0, hashes: Buffer.allocUnsafe(tileWidth * digestBytes), above: undefined }
+}
+
+function levelAbove (level: Level, leaves: number): Level {
+  level.above ??= createLevel(level.number + 1, leaves)
+  return level.above
+}
+
+function startTile (level: Level, index: number): void {
+  level.index = index
+  level.width = 0
+  level.subtrees.length = 0
+  level.hashes = Buffer.allocUnsafe(tileWidth * digestBytes)
+}
+
+interface Bundle {
+  add (source: Buffer, start: number, end: number): void
+  copy (): Buffer
+  /** Gives what was gathered and starts anew. */
+  take (): Buffer
+}
+
+/** Entries of C2SP tlog-tiles: each its length in two bytes, big-endian, then itself. */
+function createBundle (): Bundle {
+  let bytes = Buffer.allocUnsafe(32_768)
+  let length = 0
+  return {
+    add (source, start, end) {
+      while (length + 2 + end - start > bytes.length) bytes = Buffer.concat([bytes], bytes.length * 2)
+      length = bytes.writeUInt16BE(end - start, length)
+      length += source.copy(bytes, length, start, end)
+    },
+    copy: () => Buffer.from(bytes.subarray(0, length)),
+    take () {
+      const taken = bytes.subarray(0, length)
+      bytes = Buffer.allocUnsafe(bytes.length)
+      length = 0
+      return taken
+    }
+  }
+}
