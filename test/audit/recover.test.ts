@@ -1,0 +1,243 @@
+import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { auditLine } from '../../src/audit/line.ts'
+import { verifyLog } from '../../src/audit/verify-log.ts'
+import { append, appendAll, openTestLog, readLines, readRecords, record, segmentNames, verifierKey } from './log-fixture.ts'
+
+const inconsistent = { code: 'FMG_ERR_LOG_INCONSISTENT' }
+
+/** A log of 620 records in several segments, checkpointed at 600: tiles of two levels, lines that no checkpoint covers. */
+async function makeLog (t: Test): Promise<string> {
+  const directory = path.join(t.testdir(), 'log')
+  const log = await openTestLog(directory, { maxSegmentBytes: 24_000 })
+  for (let from = 0; from < 600; from += 50) await appendAll(log, from, from + 50)
+  await log.checkpoint()
+  const checkpoint = readFileSync(path.join(directory, 'checkpoint'))
+  await appendAll(log, 600, 620)
+  await log.close()
+  rmSync(path.join(directory, 'tile/entries/002.p/108'))
+  rmSync(path.join(directory, 'tile/0/002.p/108'))
+  writeFileSync(path.join(directory, 'checkpoint'), checkpoint)
+  return directory
+}
+
+function lastSegment (directory: string): string {
+  return path.join(directory, 'segments', segmentNames(directory).at(-1) ?? '')
+}
+
+async function reopen (directory: string): Promise<number> {
+  const log = await openTestLog(directory, { maxSegmentBytes: 24_000 })
+  const { size } = log
+  await log.close()
+  return size
+}
+
+t.test('a log cut at any byte of its last records loses those, and nothing else', async (t) => {
+  const directory = path.join(t.testdir(), 'log')
+  const log = await openTestLog(directory, { maxSegmentBytes: 300 })
+  for (let index = 0; index < 9; index++) await append(log, record(index))
+  await log.checkpoint()
+  const checkpoint = readFileSync(path.join(directory, 'checkpoint'))
+  await appendAll(log, 9, 11)
+  await log.close()
+  // Those behind the checkpoint: a crash may have torn them.
+  writeFileSync(path.join(directory, 'checkpoint'), checkpoint)
+  const whole = readFileSync(lastSegment(directory))
+  const second = whole.indexOf(10) + 1
+  const copy = path.join(t.testdirName, 'copy')
+  for (const length of [0, 1, second - 2, ...Array.from({ length: whole.length - second + 2 }, (_, index) => second - 1 + index)]) {
+    rmSync(copy, { recursive: true, force: true })
+    cpSync(directory, copy, { recursive: true })
+    truncateSync(lastSegment(copy), length)
+    const left = whole.subarray(0, length)
+    const problem = await problemAfterCut(copy, 9 + left.filter((byte) => byte === 10).length, length - (left.lastIndexOf(10) + 1))
+    if (problem !== undefined) t.fail(`cut to ${length}: ${problem}`)
+  }
+})
+
+async function problemAfterCut (directory: string, size: number, torn: number): Promise<string | undefined> {
+  const before = await verifyLog({ directory, verifierKey })
+  if (!before.ok || before.size !== size || before.tornBytes !== torn) return `${JSON.stringify(before)} before it was opened`
+  const opened = await reopen(directory)
+  if (opened !== size + (torn > 0 ? 1 : 0)) return `opened with ${opened}`
+  const last = readRecords(directory).at(-1)
+  if (torn > 0 && (last?.action !== 'log:recover' || last.detail?.bytes !== torn)) return `${JSON.stringify(last)} is not the record of the cut`
+  const after = await verifyLog({ directory, verifierKey })
+  return after.ok && after.checkpointSize === opened ? undefined : JSON.stringify(after)
+}
+
+t.test('a log with fewer records than its checkpoint does not open, and stays as it was', async (t) => {
+  const directory = await makeLog(t)
+  const segments = segmentNames(directory)
+  const segment = lastSegment(directory)
+  const lines = readFileSync(segment, 'utf8').split('\n')
+  const firstSeq = Number(path.basename(segment, '.jsonl'))
+  const before600 = lines.slice(0, 600 - firstSeq).join('\n') + '\n'
+  for (const [text, opens] of [[before600, true], [before600.slice(0, -1), false], [before600.slice(0, -200), false], ['', false]] as const) {
+    writeFileSync(segment, text)
+    if (opens) {
+      t.equal(await reopen(directory), 600)
+      continue
+    }
+    await t.rejects(openTestLog(directory), { ...inconsistent, message: /is missing: the checkpoint covers 600/ })
+    t.equal(readFileSync(segment, 'utf8'), text)
+  }
+  rmSync(segment)
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /is missing/ })
+  rmSync(path.join(directory, 'segments', segments[0] ?? ''))
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /the first segment is missing/ })
+  rmSync(path.join(directory, 'segments'), { recursive: true })
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /record 0 is missing/ })
+})
+
+t.test('a segment that is missing in the middle keeps the log from opening', async (t) => {
+  const directory = await makeLog(t)
+  rmSync(path.join(directory, 'checkpoint'))
+  rmSync(path.join(directory, 'segments', segmentNames(directory)[1] ?? ''))
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /the next segment begins with 500/ })
+})
+
+t.test('a torn line that is not the last keeps the log from opening', async (t) => {
+  const directory = await makeLog(t)
+  rmSync(path.join(directory, 'checkpoint'))
+  const segment = path.join(directory, 'segments', segmentNames(directory)[1] ?? '')
+  truncateSync(segment, statSync(segment).size - 1)
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /torn, and is not the last/ })
+})
+
+t.test('tiles that are missing or wrong are rebuilt, and that is recorded', async (t) => {
+  for (const [damage, tiles] of [
+    [(directory: string) => { rmSync(path.join(directory, 'tile'), { recursive: true }) }, 'all'],
+    [(directory: string) => { rmSync(path.join(directory, 'tile/1'), { recursive: true }) }, 'all'],
+    [(directory: string) => { truncateSync(path.join(directory, 'tile/1/000.p/2'), 63) }, 'all'],
+    [(directory: string) => { flip(path.join(directory, 'tile/1/000.p/2'), 40) }, 'all'],
+    [(directory: string) => { rmSync(path.join(directory, 'tile/0/002.p/88')) }, 1],
+    [(directory: string) => { flip(path.join(directory, 'tile/0/002.p/88'), 0) }, 1],
+    [(directory: string) => { truncateSync(path.join(directory, 'tile/entries/002.p/88'), 0) }, 1]
+  ] as const) {
+    const directory = await makeLog(t)
+    damage(directory)
+    t.notOk((await verifyLog({ directory, verifierKey })).ok)
+    t.equal(await reopen(directory), 621)
+    t.match(readRecords(directory).at(-1), { action: 'log:recover', reason: 'tiles-rebuilt', detail: { tiles } })
+    t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 621, checkpointSize: 621 })
+  }
+})
+
+function flip (file: string, at: number): void {
+  const bytes = readFileSync(file)
+  bytes[at] = (bytes[at] ?? 0) ^ 1
+  writeFileSync(file, bytes)
+}
+
+t.test('a log without its checkpoint is published anew, and that is recorded', async (t) => {
+  const directory = await makeLog(t)
+  rmSync(path.join(directory, 'checkpoint'))
+  t.equal(await reopen(directory), 621)
+  t.match(readRecords(directory).at(-1), { action: 'log:recover', reason: 'checkpoint-missing' })
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, checkpointSize: 621 })
+})
+
+t.test('a checkpoint of another key, another origin or another log keeps the log from opening', async (t) => {
+  const directory = await makeLog(t)
+  const file = path.join(directory, 'checkpoint')
+  const good = readFileSync(file, 'utf8')
+  await t.rejects(openTestLog(directory, { origin: 'example.com/other' }), inconsistent)
+  const log = await openTestLog(path.join(directory, '../other'))
+  await appendAll(log, 1, 601)
+  await log.close()
+  const foreign = readFileSync(path.join(directory, '../other/checkpoint'), 'utf8')
+  const lines = readLines(directory)
+  for (const bad of [good.replace('\n600\n', '\n599\n'), good.slice(0, -5), '', foreign]) {
+    writeFileSync(file, bad)
+    await t.rejects(openTestLog(directory), inconsistent)
+    t.same(readLines(directory), lines)
+  }
+  writeFileSync(file, foreign)
+  await t.rejects(openTestLog(directory), { message: /do not have the root of their checkpoint/ })
+})
+
+t.test('lines that the checkpoint covers, changed at the right edge, keep the log from opening, and no tile is written over', async (t) => {
+  const directory = await makeLog(t)
+  const before = readFileSync(path.join(directory, 'tile/0/002.p/88'))
+  const segment = lastSegment(directory)
+  writeFileSync(segment, readFileSync(segment, 'utf8').replace('request-599', 'request-598'))
+  await t.rejects(openTestLog(directory), { ...inconsistent, message: /the first 600 records do not have the root/ })
+  t.same(readFileSync(path.join(directory, 'tile/0/002.p/88')), before)
+})
+
+t.test('a line after the checkpoint that is not its canonical record keeps the log from opening', async (t) => {
+  const good = readLines(await makeLog(t))
+  for (const [why, bad] of Object.entries({
+    'another number': auditLine(record(610), 611),
+    'a space': auditLine(record(610), 610).replace(',', ', '),
+    'no number': '{"action":"predict"}',
+    'no object': '610',
+    'no JSON': 'garbage',
+    'nothing at all': '',
+    'a longer line than there may be': `{"a":"${'x'.repeat(70_000)}","seq":610}`
+  })) {
+    const directory = await makeLog(t)
+    const segment = lastSegment(directory)
+    const firstSeq = Number(path.basename(segment, '.jsonl'))
+    writeFileSync(segment, good.slice(firstSeq).with(610 - firstSeq, bad).join('\n') + '\n')
+    await t.rejects(openTestLog(directory), { ...inconsistent, message: /record 610 is not its canonical record/ }, why)
+  }
+})
+
+t.test('a hole of zeros at the end, as a power cut leaves it, is cut with what follows', async (t) => {
+  const directory = await makeLog(t)
+  const segment = lastSegment(directory)
+  const bytes = readFileSync(segment)
+  const end = bytes.lastIndexOf(10, bytes.length - 2)
+  bytes.fill(0, bytes.lastIndexOf(10, end - 1) - 20, end - 10)
+  writeFileSync(segment, bytes)
+  t.equal(await reopen(directory), 618)
+  t.match(readRecords(directory).at(-1), { seq: 617, reason: 'torn-line' })
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 618 })
+})
+
+t.test('a tail of zeros longer than a line is cut', async (t) => {
+  const directory = await makeLog(t)
+  const segment = lastSegment(directory)
+  const { size } = statSync(segment)
+  truncateSync(segment, size + 300_000)
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 620, tornBytes: 300_000 })
+  t.equal(await reopen(directory), 621)
+  t.match(readRecords(directory).at(-1), { reason: 'torn-line', detail: { bytes: 300_000 } })
+})
+
+t.test('an empty last segment is continued', async (t) => {
+  const directory = await makeLog(t)
+  writeFileSync(path.join(directory, 'segments', `${'620'.padStart(20, '0')}.jsonl`), '')
+  writeFileSync(path.join(directory, 'segments', 'notes.txt'), 'not a segment')
+  const log = await openTestLog(directory)
+  t.equal(await append(log, record(620)), 620)
+  await log.close()
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 621 })
+})
+
+t.test('opening reads the end of a log, not the whole', async (t) => {
+  const directory = await makeLog(t)
+  const first = path.join(directory, 'segments', segmentNames(directory)[0] ?? '')
+  renameSync(first, `${first}.away`)
+  writeFileSync(first, '')
+  const log = await openTestLog(directory)
+  t.equal(log.size, 620)
+  await log.close()
+})
+
+t.test('a large log is rebuilt in pieces', async (t) => {
+  const directory = path.join(t.testdir(), 'log')
+  const log = await openTestLog(directory)
+  const detail = { text: 'x'.repeat(500), more: 'y'.repeat(500), third: 'z'.repeat(400) }
+  for (let from = 0; from < 26_000; from += 2000) {
+    await Promise.all(Array.from({ length: 2000 }, async (_, index) => await append(log, { ...record(from + index), detail })))
+  }
+  await log.close()
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 26_000 })
+  rmSync(path.join(directory, 'tile'), { recursive: true })
+  t.equal(await reopen(directory), 26_001)
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 26_001 })
+})
