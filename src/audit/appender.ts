@@ -53,9 +53,7 @@ interface Flusher {
 interface Group {
   /** From byte 1 on: lines. */
   readonly bytes: Buffer
-  readonly leaves: Digest[]
-  /** Where each line ends. */
-  readonly ends: number[]
+  readonly lines: { readonly end: number, readonly leaf: Digest }[]
 }
 
 /** Bytes of full tiles that may gather, when none can be published, before more is refused. */
@@ -132,8 +130,8 @@ export function createAppender (options: AppenderOptions): Appender {
     if (identities?.pending === true) await identities.flush()
     const first = nextSeq
     const group = assemble(batch, first)
-    await segments.write(group.bytes.subarray(1), first)
-    const synced = segments.sync()
+    const sync = await segments.write(group.bytes.subarray(1), first)
+    const synced = sync()
     // While the disk works: hashing then costs nobody's answer any time.
     integrate()
     hashLeaves(group)
@@ -195,11 +193,11 @@ export function createAppender (options: AppenderOptions): Appender {
   }
 
   function integrate (): void {
-    for (const { bytes, leaves, ends } of groups.splice(0)) {
-      let from = 1
-      for (const [index, end] of ends.entries()) {
-        tree.append(bytes, from, end, leaves[index] ?? '')
-        from = end + 1
+    for (const { bytes, lines } of groups.splice(0)) {
+      let start = 1
+      for (const { end, leaf } of lines) {
+        tree.append(bytes, start, end, leaf)
+        start = end + 1
       }
     }
   }
@@ -217,14 +215,13 @@ export function createAppender (options: AppenderOptions): Appender {
 /** The lines of a batch in one buffer, from byte 1 on. */
 function assemble (batch: readonly Waiting[], firstSeq: number): Group {
   const lines = batch.map(({ draft }, index) => numberLine(draft, firstSeq + index))
-  return { bytes: Buffer.from(`\n${lines.join('\n')}\n`), leaves: [], ends: [] }
+  return { bytes: Buffer.from(`\n${lines.join('\n')}\n`), lines: [] }
 }
 
-function hashLeaves ({ bytes, leaves, ends }: Group): void {
+function hashLeaves ({ bytes, lines }: Group): void {
   for (let start = 1; start < bytes.length;) {
     const end = bytes.indexOf(10, start)
-    leaves.push(hashLeafInPlace(bytes, start, end))
-    ends.push(end)
+    lines.push({ end, leaf: hashLeafInPlace(bytes, start, end) })
     start = end + 1
   }
 }

@@ -105,8 +105,11 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   }
 
   async function release (): Promise<void> {
-    await segments.close()
-    await lock.release()
+    try {
+      await segments.close()
+    } finally {
+      await lock.release()
+    }
   }
 
   await recordRepairs(appender, repairs, settings.clock)
@@ -146,15 +149,14 @@ class Overdue extends Error {}
 /** Waits for a step, but not for ever; gives its failure instead of throwing it. */
 async function settle (step: Promise<unknown>, timeoutMs: number): Promise<Error | undefined> {
   let timer: NodeJS.Timeout | undefined
-  const overdue = new Promise<never>((resolve, reject) => {
-    timer = setTimeout(() => { reject(new Overdue(`no end within ${timeoutMs} ms`)) }, timeoutMs)
+  const overdue = new Promise<Error>((resolve) => {
+    timer = setTimeout(() => { resolve(new Overdue(`no end within ${timeoutMs} ms`)) }, timeoutMs)
   })
-  try {
-    await Promise.race([step, overdue])
-    return undefined
-  } catch (error) {
-    return error instanceof Error ? error : new Error('closing failed', { cause: error })
-  } finally {
-    clearTimeout(timer)
-  }
+  const failure = await Promise.race([overdue, step.then(() => undefined, toError)])
+  clearTimeout(timer)
+  return failure
+}
+
+function toError (thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('closing failed', { cause: thrown })
 }

@@ -3,15 +3,16 @@ import { open, rm } from 'node:fs/promises'
 import { syncFolder } from '../files.ts'
 import { segmentFile } from './segment-files.ts'
 
-/** The end of the durable log. One write and one sync at a time. */
+/** Makes durable what was written. When it rejects, none of that is in the log. */
+export type Sync = () => Promise<void>
+
+/** The end of the durable log. One write, then its sync, at a time. */
 export interface SegmentWriter {
   /**
-   * Writes whole lines to the newest segment, or to a new one that begins with this seq where that one is full or has failed.
-   * They are durable after `sync`. When it rejects, none of them, nor of any that were written since the last sync, is in the log.
+   * Writes whole lines to the newest segment, or to a new one that begins with this seq where that one is full or has
+   * failed. They are durable after the sync that it resolves to. When it rejects, none of them is in the log.
    */
-  write (lines: Uint8Array, firstSeq: number): Promise<void>
-  /** Makes durable what was written. When it rejects, none of it is in the log. */
-  sync (): Promise<void>
+  write (lines: Uint8Array, firstSeq: number): Promise<Sync>
   close (): Promise<void>
 }
 
@@ -26,22 +27,22 @@ export interface SegmentWriterOptions {
 interface OpenSegment {
   readonly fd: number
   readonly file: string
-  written: number
-  durable: number
+  /** Bytes that are known to be durable. */
+  length: number
 }
 
 /** Continues a log after its last line. */
 export async function openSegmentWriter ({ folder, maxBytes, newest }: SegmentWriterOptions): Promise<SegmentWriter> {
   let segment: OpenSegment | undefined
-  let failed: { readonly file: string, readonly durable: number } | undefined
-  if (newest !== undefined) segment = { fd: await openFile(newest.file, 'a'), file: newest.file, written: newest.length, durable: newest.length }
+  let failed: { readonly file: string, readonly length: number } | undefined
+  if (newest !== undefined) segment = { fd: await openFile(newest.file, 'a'), ...newest }
 
   /**
    * After a failed write or sync nobody knows which of the new bytes are on disk, and a second sync may say yes to bytes that
    * the first one lost. So the file is given up: cut to what earlier syncs made durable, and never appended to again.
    */
-  async function abandon ({ fd, file, durable }: OpenSegment): Promise<void> {
-    failed = { file, durable }
+  async function abandon ({ fd, file, length }: OpenSegment): Promise<void> {
+    failed = { file, length }
     segment = undefined
     await closeFile(fd).catch(ignore)
     // Now if it can be, so that a crash meanwhile does not leave what nobody was told of; else before the next write.
@@ -51,17 +52,23 @@ export async function openSegmentWriter ({ folder, maxBytes, newest }: SegmentWr
   async function repair (): Promise<void> {
     if (failed === undefined) return
     // Without a durable line its name is that of the segment which takes its place.
-    if (failed.durable === 0) await rm(failed.file, { force: true })
-    else await cutFile(failed.file, failed.durable)
+    if (failed.length === 0) await rm(failed.file, { force: true })
+    else await cutFile(failed.file, failed.length)
     failed = undefined
   }
 
-  async function rotate (firstSeq: number): Promise<OpenSegment> {
-    if (segment !== undefined && segment.written < maxBytes) return segment
+  async function current (firstSeq: number): Promise<OpenSegment> {
+    await repair()
+    if (segment !== undefined && segment.length < maxBytes) return segment
     await close()
     const file = segmentFile(folder, firstSeq)
-    segment = { fd: await openFile(file, 'ax'), file, written: 0, durable: 0 }
-    await syncFolder(folder)
+    segment = { fd: await openFile(file, 'ax'), file, length: 0 }
+    try {
+      await syncFolder(folder)
+    } catch (cause) {
+      await abandon(segment)
+      throw cause
+    }
     return segment
   }
 
@@ -71,30 +78,29 @@ export async function openSegmentWriter ({ folder, maxBytes, newest }: SegmentWr
     if (closing !== undefined) await closeFile(closing.fd)
   }
 
-  return {
-    async write (lines, firstSeq) {
+  async function write (lines: Uint8Array, firstSeq: number): Promise<Sync> {
+    const open = await current(firstSeq)
+    /** A step on the open file, which is given up when the step fails. */
+    async function attempt (step: () => Promise<void>): Promise<void> {
       try {
-        await repair()
-        const { fd } = await rotate(firstSeq)
-        for (let at = 0; at < lines.length;) at += await writeFile(fd, lines, at)
+        await step()
       } catch (cause) {
-        if (segment !== undefined) await abandon(segment)
+        await abandon(open)
         throw cause
       }
-      if (segment !== undefined) segment.written += lines.length
-    },
-    async sync () {
-      if (segment === undefined) return
-      try {
-        await syncFile(segment.fd)
-      } catch (cause) {
-        await abandon(segment)
-        throw cause
-      }
-      segment.durable = segment.written
-    },
-    close
+    }
+    await attempt(async () => { await writeAll(open.fd, lines) })
+    return async () => {
+      await attempt(async () => { await syncFile(open.fd) })
+      open.length += lines.length
+    }
   }
+
+  return { write, close }
+}
+
+async function writeAll (fd: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await writeFile(fd, bytes, at)
 }
 
 /** Cuts a file to a length and makes the cut durable. */
@@ -135,6 +141,6 @@ function syncFile (fd: number): Promise<void> {
 
 function closeFile (fd: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    fs.close(fd, (error) => { if (error == null) resolve(); else reject(error) })
+    fs.close(fd, (error) => { if (error === null) resolve(); else reject(error) })
   })
 }

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { syncFolder } from '../files.ts'
@@ -107,13 +107,16 @@ function * pairs<T> (items: readonly T[]): Generator<readonly T[]> {
 
 async function writeDurably (file: string, bytes: Uint8Array): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
-  const handle = await open(file, 'w', 0o600)
+  // Under another name first: a tile that is there is whole, also one that no checkpoint came to promise.
+  const temporary = `${file}.tmp`
+  const handle = await open(temporary, 'w', 0o600)
   try {
     await handle.writeFile(bytes)
     await handle.datasync()
   } finally {
     await handle.close()
   }
+  await rename(temporary, file)
 }
 
 /** Deletes the partial tiles that these full ones have made needless. */

@@ -24,10 +24,17 @@ export interface LogTree {
   root (): Digest
 }
 
-/** One level of tiles: the tile that grows, and the roots of the complete subtrees within it, a stack of at most eight. */
+/** The root of a complete subtree, and the next larger one to its left. */
+interface Subtree {
+  readonly size: number
+  readonly root: Digest
+  readonly left: Subtree | undefined
+}
+
+/** One level of tiles: the tile that grows, and the complete subtrees that it is made of, the smallest first. */
 interface Level {
   readonly number: number
-  readonly subtrees: Digest[]
+  smallest: Subtree | undefined
   index: number
   width: number
   hashes: Buffer
@@ -48,16 +55,17 @@ export function createTree (start = 0): LogTree {
 
   function push (level: Level, hash: Digest): void {
     level.hashes.write(hash, level.width * digestBytes, 'latin1')
-    let node = hash
-    for (let n = level.width; n % 2 === 1; n = n >> 1) node = hashNode(level.subtrees.pop() ?? '', node)
-    level.width++
-    if (level.width < tileWidth) {
-      level.subtrees.push(node)
-      return
+    let subtree: Subtree = { size: 1, root: hash, left: level.smallest }
+    // Two complete subtrees of one size are one of twice the size (RFC 6962 section 2.1).
+    while (subtree.left?.size === subtree.size) {
+      subtree = { size: subtree.size * 2, root: hashNode(subtree.left.root, subtree.root), left: subtree.left.left }
     }
+    level.smallest = subtree
+    level.width++
+    if (level.width < tileWidth) return
     emit({ level: level.number, index: level.index, width: tileWidth, bytes: level.hashes })
-    startTile(level, level.index + 1)
-    push(levelAbove(level, start), node)
+    startTile(level)
+    push(levelAbove(level, start), subtree.root)
   }
 
   return {
@@ -91,7 +99,9 @@ export function createTree (start = 0): LogTree {
     root () {
       let root: Digest | undefined
       for (let level: Level | undefined = bottom; level !== undefined; level = level.above) {
-        for (const subtree of level.subtrees.toReversed()) root = root === undefined ? subtree : hashNode(subtree, root)
+        for (let subtree = level.smallest; subtree !== undefined; subtree = subtree.left) {
+          root = root === undefined ? subtree.root : hashNode(subtree.root, root)
+        }
       }
       return root ?? emptyRoot
     }
@@ -100,7 +110,7 @@ export function createTree (start = 0): LogTree {
 
 function createLevel (number: number, leaves: number): Level {
   const index = Math.floor(leaves / tileWidth ** (number + 1))
-  return { number, subtrees: [], index, width: 0, hashes: Buffer.allocUnsafe(tileWidth * digestBytes), above: undefined }
+  return { number, smallest: undefined, index, width: 0, hashes: Buffer.allocUnsafe(tileWidth * digestBytes), above: undefined }
 }
 
 function levelAbove (level: Level, leaves: number): Level {
@@ -108,10 +118,10 @@ function levelAbove (level: Level, leaves: number): Level {
   return level.above
 }
 
-function startTile (level: Level, index: number): void {
-  level.index = index
+function startTile (level: Level): void {
+  level.index++
   level.width = 0
-  level.subtrees.length = 0
+  level.smallest = undefined
   level.hashes = Buffer.allocUnsafe(tileWidth * digestBytes)
 }
 

@@ -1,8 +1,8 @@
 import { appendFileSync, chmodSync, readFileSync, statSync, truncateSync, writeFileSync, rmSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { openIdentities, type Identities } from '../../src/audit/identities.ts'
+import { fileHandleMethods } from './log-fixture.ts'
 
 const november = Date.UTC(2026, 10, 30, 23, 59, 59, 999)
 const december = Date.UTC(2026, 11, 1)
@@ -104,6 +104,7 @@ t.test('a forgotten person is in neither the map nor the file, and gets a new ps
   const { pseudonym } = identities.principal('ann')
   const credential = identities.credential('ann', 'key-of-ann')
   const bob = identities.principal('bob')
+  const credentialOfBob = identities.credential('bob', 'key-of-bob')
   await identities.flush()
   t.equal(await identities.forget('ann'), true)
   const left = readFileSync(file, 'utf8')
@@ -116,6 +117,7 @@ t.test('a forgotten person is in neither the map nor the file, and gets a new ps
   t.not(again.principal('ann').pseudonym, pseudonym)
   t.equal(again.principal('bob').pseudonym, bob.pseudonym)
   t.equal(again.principal('bob').digests.digest('f', 'x'), bob.digests.digest('f', 'x'))
+  t.equal(again.credential('bob', 'key-of-bob'), credentialOfBob)
   await again.close()
 })
 
@@ -188,10 +190,7 @@ t.test('after a failed sync the file is written anew, and nobody is lost', async
   const ann = identities.principal('ann').pseudonym
   await identities.flush()
   const inode = statSync(file).ino
-  const handle = await open(file)
-  const methods = Object.getPrototypeOf(handle) as typeof handle
-  await handle.close()
-  const restore = t.intercept(methods, 'datasync', { value: async () => { throw Object.assign(new Error('EIO'), { code: 'EIO' }) } })
+  const restore = t.intercept(await fileHandleMethods(), 'datasync', { value: async () => { throw Object.assign(new Error('EIO'), { code: 'EIO' }) } })
   identities.principal('bob')
   await t.rejects(identities.flush(), { code: 'FMG_ERR_AUDIT_UNAVAILABLE', reason: 'identities-unwritable' })
   t.equal(identities.pending, true)

@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { openLog, type AuditLog } from '../../src/audit/log.ts'
 import type { LogOptions } from '../../src/audit/log-options.ts'
@@ -60,4 +61,11 @@ export function readRecords (directory: string): (AuditRecord & { seq: number })
 
 export function isLocked (directory: string): boolean {
   return existsSync(path.join(directory, 'lock'))
+}
+
+/** What all file handles have in common: where a test puts a failing method, or one that takes no time. */
+export async function fileHandleMethods (): Promise<FileHandle> {
+  const handle = await open('.')
+  await handle.close()
+  return Object.getPrototypeOf(handle) as FileHandle
 }

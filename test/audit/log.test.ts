@@ -7,7 +7,7 @@ import { openIdentities } from '../../src/audit/identities.ts'
 import { openLog } from '../../src/audit/log.ts'
 import { parseVerifierKey } from '../../src/audit/note.ts'
 import { verifyLog } from '../../src/audit/verify-log.ts'
-import { append, appendAll, isLocked, openTestLog, optionsFor, readRecords, record, segmentNames, signer, verifierKey } from './log-fixture.ts'
+import { append, appendAll, fileHandleMethods, isLocked, openTestLog, optionsFor, readRecords, record, segmentNames, signer, verifierKey } from './log-fixture.ts'
 
 const unavailable = { code: 'FMG_ERR_AUDIT_UNAVAILABLE' }
 
@@ -164,6 +164,41 @@ t.test('after a failed sync everyone who waits is refused, and the next record g
     { seq: 4, action: 'log:recover', status: 'error', reason: 'write-failed', count: 4 }
   ], 'and the outage is recorded with how many it cost')
   t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 5 })
+})
+
+t.test('a checkpoint that is asked for while the disk fails covers what is durable', async (t) => {
+  const directory = t.testdir()
+  const log = await openTestLog(directory)
+  await append(log, record(0))
+  const failing = t.intercept(fs, 'fdatasync', { value: (fd: number, callback: (error: Error) => void) => { callback(new Error('EIO')) } })
+  const refused = append(log, record(1))
+  const checkpointed = log.checkpoint()
+  await t.rejects(refused, unavailable)
+  t.equal((await checkpointed).size, 1)
+  failing.restore()
+  await log.close()
+})
+
+t.test('a file that cannot be closed is no reason to keep the folder', async (t) => {
+  const directory = t.testdir()
+  const log = await openTestLog(directory)
+  await append(log, record(0))
+  const { close } = fs
+  const failing = t.intercept(fs, 'close', { value: (fd: number, callback: (error: Error) => void) => { close(fd, () => { callback(new Error('EIO')) }) } })
+  await t.rejects(log.close(), { message: 'EIO' })
+  failing.restore()
+  t.notOk(isLocked(directory))
+})
+
+t.test('a folder whose new names cannot be made durable gets no segment', async (t) => {
+  const directory = t.testdir()
+  const log = await openTestLog(directory)
+  const failing = t.intercept(await fileHandleMethods(), 'sync', { value: async () => { throw new Error('EIO') } })
+  await t.rejects(append(log, record(0)), { ...unavailable, cause: { message: 'EIO' } })
+  failing.restore()
+  t.same(segmentNames(directory), [])
+  t.equal(await append(log, record(1)), 0)
+  await log.close()
 })
 
 t.test('a segment whose first write fails leaves nothing behind', async (t) => {
@@ -377,6 +412,36 @@ t.test('a signature that does not verify is not published', async (t) => {
   t.equal(readCheckpoint(directory).size, 0)
   await t.rejects(log.close(), { code: 'FMG_ERR_LOG_INCONSISTENT' })
   t.notOk(isLocked(directory), 'and the folder is let go all the same')
+})
+
+t.test('closing says what failed, whatever that is, and asks a failing signer no more', async (t) => {
+  const directory = t.testdir()
+  let refuse: ((reason: unknown) => void) | undefined
+  let asked: (() => void) | undefined
+  const errors: Error[] = []
+  const log = await openTestLog(directory, {
+    checkpointIntervalMs: 1,
+    onError: (error) => { errors.push(error) },
+    signer: {
+      publicKey: signer.publicKey,
+      sign: async (data) => {
+        if (asked === undefined) return await signer.sign(data)
+        asked()
+        return await new Promise((resolve, reject) => { refuse = reject })
+      }
+    }
+  })
+  const signing = new Promise<void>((resolve) => { asked = resolve })
+  await append(log, record(0))
+  await signing
+  const again = new Promise<void>((resolve) => { asked = resolve })
+  const closing = log.close()
+  refuse?.(new Error('first'))
+  await again
+  refuse?.('second')
+  await t.rejects(closing, { message: 'closing failed', cause: 'second' })
+  t.match(errors, [{ message: 'first' }])
+  t.notOk(isLocked(directory))
 })
 
 t.test('a signer that hangs keeps closing for its time-out, and the folder locked', async (t) => {

@@ -220,7 +220,7 @@ t.test('a tile that cannot be written is an error, not a gap', async (t) => {
   mkdirSync(path.join(folder, 'tile/0/000.p/1'), { recursive: true })
   await t.rejects(writeTiles(folder, [tile]), { code: 'EISDIR' })
   rmSync(path.join(folder, 'tile/0/000.p/1'), { recursive: true })
-  writeFileSync(path.join(folder, 'tile/0/000.p/1'), 'torn by a crash, and longer than what is right')
+  writeFileSync(path.join(folder, 'tile/0/000.p/1.tmp'), 'left by a crash, and longer than what is right')
   await writeTiles(folder, [tile])
   t.same(readFileSync(path.join(folder, 'tile/0/000.p/1')), tile.bytes)
 })
