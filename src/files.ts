@@ -1,7 +1,8 @@
-import { open, mkdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { link, mkdir, open, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { guardError } from './errors.ts'
 
 /** Makes a folder (and those above it) that only its owner may enter. */
@@ -69,8 +70,8 @@ export async function exists (file: string): Promise<boolean> {
   }
 }
 
-/** A folder held by this process until `release`. */
-export interface FolderLock {
+/** A lock held by this process until `release`. */
+export interface Lock {
   release (): Promise<void>
 }
 
@@ -78,43 +79,76 @@ export interface FolderLock {
  * Takes a folder for this process alone, by a `lock` file that names it; a lock left by a process that is gone is taken over.
  * @throws FMG_ERR_FILE naming the process that holds it.
  */
-export async function lockFolder (folder: string): Promise<FolderLock> {
-  const file = path.join(folder, 'lock')
-  const own = `${process.pid} ${processStart(process.pid)}`
-  try {
-    await writeNew(file, own)
-  } catch {
-    const [pid = '', started = ''] = (await readFile(file, 'utf8')).split(' ')
-    if (isRunning(Number(pid)) && processStart(Number(pid)) === started) {
-      throw guardError('FMG_ERR_FILE', { detail: `${folder} is in use by process ${pid}` })
-    }
-    await unlink(file)
-    await writeNew(file, own)
+export async function lockFolder (folder: string): Promise<Lock> {
+  const taken = await takeLock(path.join(folder, 'lock'))
+  if (typeof taken === 'string') throw guardError('FMG_ERR_FILE', { detail: `${folder} is in use by process ${taken}` })
+  return taken
+}
+
+/**
+ * Waits for a short turn at something that several processes change.
+ * @throws FMG_ERR_FILE naming the process that still holds it after `timeoutMs`.
+ */
+export async function lockFile (file: string, timeoutMs = 5000): Promise<Lock> {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const taken = await takeLock(file)
+    if (typeof taken !== 'string') return taken
+    if (Date.now() >= deadline) throw guardError('FMG_ERR_FILE', { detail: `${file} is held by process ${taken}` })
+    await setTimeout(5)
   }
-  return { release: async () => { await rm(file, { force: true }) } }
 }
 
-async function writeNew (file: string, text: string): Promise<void> {
-  const handle = await open(file, 'wx', 0o600)
-  await handle.writeFile(text)
-  await handle.close()
+/** The lock, or the id of the process that has it. */
+async function takeLock (file: string): Promise<Lock | string> {
+  const lock = { release: async () => { await rm(file, { force: true }) } }
+  if (await writeNew(file)) return lock
+  const holder = await readFile(file, 'utf8').catch(() => '')
+  const [pid = '', started = ''] = holder.split(' ')
+  if (pid === '' || isHeldBy(Number(pid), started)) return pid
+  await moveAside(file, holder)
+  return await writeNew(file) ? lock : pid
 }
 
-function isRunning (pid: number): boolean {
+/** Removes the lock of a dead holder, and only that: another process may have taken it over a moment ago. */
+async function moveAside (file: string, holder: string): Promise<void> {
+  const aside = `${file}.${randomBytes(6).toString('hex')}`
+  await rename(file, aside).catch(() => undefined)
+  if (await readFile(aside, 'utf8').catch(() => holder) !== holder) await link(aside, file).catch(() => undefined)
+  await rm(aside, { force: true })
+}
+
+async function writeNew (file: string): Promise<boolean> {
+  const complete = `${file}.${randomBytes(6).toString('hex')}`
+  await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
   try {
-    return process.kill(pid, 0)
+    // A link appears with its content already in it: nobody reads a lock that does not yet name its holder.
+    await link(complete, file)
+    return true
+  } catch {
+    return false
+  } finally {
+    await unlink(complete)
+  }
+}
+
+function isHeldBy (pid: number, started: string): boolean {
+  try {
+    process.kill(pid, 0)
   } catch (error) {
     // EPERM: it runs, as somebody else.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
   }
+  return processStart(pid) === started
 }
 
 /** When a process started, in clock ticks since boot: a process id alone comes round again. Empty where there is no proc(5). */
 function processStart (pid: number): string {
   try {
-    // proc(5): field 22, counted after the parenthesised name, which may itself hold spaces.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1) ?? ''
-    return fields.split(' ')[19] ?? ''
+    // Field 22, counted after the parenthesised name, which may itself hold spaces.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    // A zombie holds nothing any more, whenever its parent comes to notice.
+    return fields[0] === 'Z' ? '' : fields[19] ?? ''
   } catch {
     return ''
   }

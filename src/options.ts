@@ -20,7 +20,8 @@ function kindOf (value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'number') return String(value)
-  return value === undefined ? 'nothing' : `a ${typeof value}`
+  if (value === undefined) return 'nothing'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
 /** A string of at least one character, matching the whole pattern when one is given. */
@@ -129,6 +130,12 @@ export function optional<T> (reader: Reader<T>): Reader<T | undefined> {
 /** May be left out, and is then this. */
 export function withDefault<T> (reader: Reader<T>, fallback: T): Reader<T> {
   return (value, path) => value === undefined ? fallback : reader(value, path)
+}
+
+/** An object each of whose members may be left out, and which may be left out itself. */
+export function allOptional<S extends Shape> (shape: S): Reader<ReadShape<S>> {
+  const read = object(shape)
+  return withDefault(read, read({}, ''))
 }
 
 /** Whatever passes this test: a function, a class instance, a structural interface. */

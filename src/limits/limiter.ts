@@ -25,14 +25,20 @@ export interface LimitOutcome {
   readonly window: Window
   /** Units left in that window after this request. */
   readonly remaining: number
-  /** Seconds, rounded up, until that window has room again for what it counts now. */
+  /** Seconds, rounded up, until that window has more room than now; 0 when it counts nothing. */
   readonly resetSeconds: number
-  /** Seconds, rounded up and at least 1, until this very request would be allowed; 0 when it was. */
+  /**
+   * Seconds, rounded up and at least 1, until this very request would be allowed; 0 when it was.
+   * A cost above a quota never will be, and is told to wait that whole window.
+   */
   readonly retryAfterSeconds: number
 }
 
 /** Counts. Memory answers at once, a shared store later. */
 export interface Limiter {
-  /** @throws FMG_ERR_LIMITER_UNAVAILABLE when the store does not answer within its time-out. */
+  /**
+   * @throws FMG_ERR_LIMITER_UNAVAILABLE when the store does not answer within its time-out.
+   * @throws FMG_ERR_OPTION_INVALID for a cost or windows that cannot be counted.
+   */
   consume (request: LimitRequest): LimitOutcome | Promise<LimitOutcome>
 }

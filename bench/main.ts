@@ -1,0 +1,39 @@
+// npm run bench -- NAME [--json] [--rounds N] [--seconds N]
+import { parseArgs } from 'node:util'
+import type { Bench } from './bench.ts'
+import { health } from './health.ts'
+import { http } from './http.ts'
+
+const benches: Readonly<Record<string, Bench>> = { http, health }
+const minRounds = 1
+const defaultRounds = '7'
+const defaultSeconds = '3'
+
+/** @returns exit status: 0, or 2 when there is no such bench. */
+async function main (): Promise<number> {
+  const { values, positionals: [name = ''] } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: 'boolean' }, rounds: { type: 'string', default: defaultRounds }, seconds: { type: 'string', default: defaultSeconds } }
+  })
+  const bench = Object.hasOwn(benches, name) ? benches[name] : undefined
+  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
+  if (bench === undefined || !(rounds >= minRounds) || !(seconds > 0)) {
+    console.error(usage())
+    return 2
+  }
+  const { ratios, details, text } = await bench.run({ rounds, seconds, progress: (line) => { console.error(line) } })
+  console.log(values.json === true ? JSON.stringify({ bench: name, node: process.version, ratios, rounds, seconds, ...details }) : text)
+  return 0
+}
+
+function usage (): string {
+  return ['npm run bench -- NAME [--json] [--rounds N] [--seconds N]', ...Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(8)} ${title}`)].join('\n')
+}
+
+// Ending by `exit` lets every server that was started be ended too.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => { process.exit(1) })
+
+process.exitCode = await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  return 1
+})

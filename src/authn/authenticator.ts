@@ -1,0 +1,17 @@
+import type { Principal } from '../principal.ts'
+import type { PresentedCredential } from './presented-credential.ts'
+
+/**
+ * Turns one kind of credential into a principal. Three outcomes, for each method:
+ * a principal; `null`, "not my kind of credential"; or a throw, "mine, and bad".
+ */
+export interface Authenticator {
+  /** Answers at once for a credential it has verified before and still trusts, `null` otherwise; never throws. */
+  recall? (presented: PresentedCredential): Principal | null
+  /**
+   * Verifies.
+   * @throws FMG_ERR_CREDENTIAL_INVALID with the inner reason, for the log alone.
+   * @throws FMG_ERR_ISSUER_UNAVAILABLE when what is needed to judge cannot be reached.
+   */
+  authenticate (presented: PresentedCredential): Principal | null | Promise<Principal | null>
+}

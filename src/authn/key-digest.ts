@@ -1,0 +1,15 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+
+/**
+ * HMAC-SHA-256 of a secret under the pepper, hex.
+ * A fast hash is right for 256 random bits; the pepper, kept apart, makes a stolen store useless to match leaked keys against.
+ */
+export function keyDigest (pepper: Uint8Array, secret: string): string {
+  return createHmac('sha256', pepper).update(secret).digest('hex')
+}
+
+// Digests are compared, not secrets: equal lengths, so that timing says nothing about the key.
+/** Whether two digests of `keyDigest` are the same, in a time that does not depend on where they differ. */
+export function digestsEqual (a: string, b: string): boolean {
+  return timingSafeEqual(Buffer.from(a, 'hex'), Buffer.from(b, 'hex'))
+}

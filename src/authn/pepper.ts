@@ -1,0 +1,18 @@
+import { randomBytes } from 'node:crypto'
+import path from 'node:path'
+import { exists, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
+
+/**
+ * Reads the pepper of a key store: 32 random bytes, base64, in a file of mode 0600.
+ * @throws FMG_ERR_FILE
+ */
+export async function readPepper (file: string): Promise<Buffer> {
+  return Buffer.from((await readPrivateFile(file)).toString('latin1'), 'base64')
+}
+
+/** Makes the pepper if there is none yet. */
+export async function ensurePepper (file: string): Promise<void> {
+  if (await exists(file)) return
+  await makePrivateFolder(path.dirname(file))
+  await writeFileAtomic(file, `${randomBytes(32).toString('base64')}\n`)
+}

@@ -1,0 +1,44 @@
+/** The one credential of a request, as its headers carry it. */
+export interface PresentedCredential {
+  /** Lower case: `bearer`, `dpop`, … or `x-api-key` for that header. */
+  readonly scheme: string
+  /** What follows the scheme. Secret. */
+  readonly value: string
+}
+
+/** Why a request has no credential to look at. */
+export type CredentialProblem = 'credential-missing' | 'two-credentials' | 'credential-too-long' | 'authorization-malformed'
+
+// Above any key or token this package issues; a longer one is refused before anything is computed over it.
+const maxLength = 8192
+
+/**
+ * Finds the credential of a request.
+ * @param rawHeaders names and values in turn, as received: Node's parsed headers silently drop a second `Authorization`.
+ */
+export function presentedCredential (rawHeaders: readonly string[]): PresentedCredential | CredentialProblem {
+  let found: PresentedCredential | CredentialProblem = 'credential-missing'
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const header = credentialHeader(rawHeaders[index] ?? '')
+    if (header === null) continue
+    // RFC 6750 section 2: one method a request. Two would let a proxy and this server each believe another caller.
+    if (found !== 'credential-missing') return 'two-credentials'
+    found = readCredential(header, rawHeaders[index + 1] ?? '')
+  }
+  return found
+}
+
+function credentialHeader (name: string): 'authorization' | 'x-api-key' | null {
+  if (name.length === 13 && name.toLowerCase() === 'authorization') return 'authorization'
+  if (name.length === 9 && name.toLowerCase() === 'x-api-key') return 'x-api-key'
+  return null
+}
+
+function readCredential (header: 'authorization' | 'x-api-key', text: string): PresentedCredential | CredentialProblem {
+  if (text.length > maxLength) return 'credential-too-long'
+  if (header === 'x-api-key') return { scheme: header, value: text }
+  const space = text.indexOf(' ')
+  if (space < 1) return 'authorization-malformed'
+  // RFC 9110 section 11.1: schemes are case-insensitive.
+  return { scheme: text.slice(0, space).toLowerCase(), value: text.slice(space + 1).trimStart() }
+}

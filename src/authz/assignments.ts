@@ -1,0 +1,37 @@
+import type { Question } from './attribute.ts'
+import { readConstraints, satisfies } from './constraint.ts'
+import { type PolicyNode, unexpected, unknownWord } from './node.ts'
+import { readList, readShape, readText, required } from './readers.ts'
+import { buildIndex, candidates, type Index } from './rule-index.ts'
+
+/** Who is assigned which roles, ready to be asked. */
+export type Assignments = Index<readonly string[]>
+
+/** Reads `assignments:`; only roles of the file can be assigned. */
+export function readAssignments (node: PolicyNode | undefined, known: ReadonlySet<string>): Assignments {
+  if (node === undefined) return buildIndex<readonly string[]>([])
+  if (node.kind !== 'list') throw unexpected(node, 'a list of assignments')
+  return buildIndex(node.items.map((item) => {
+    const mapping = readShape(item, ['principal', 'roles'])
+    return {
+      // Who somebody is cannot hang on what is asked for: no references to the resource.
+      constraints: readConstraints(required(mapping, 'principal'), 'principal', ['principal']),
+      filed: readList(required(mapping, 'roles'), (role) => readKnownRole(role, known))
+    }
+  }))
+}
+
+function readKnownRole (node: PolicyNode, known: ReadonlySet<string>): string {
+  const name = readText(node, 'a role')
+  if (!known.has(name)) throw unknownWord(node.place, 'role', name, [...known])
+  return name
+}
+
+/** The question with the roles that its principal is assigned, when its credential brings none; several assignments add up. */
+export function assignRoles (assignments: Assignments, question: Question): Question {
+  if (question.roles.length > 0) return question
+  const roles = candidates(assignments, question)
+    .filter(({ constraints }) => satisfies(question, constraints) === true)
+    .flatMap(({ filed }) => filed)
+  return roles.length === 0 ? question : { ...question, roles }
+}

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto'
+import type { Principal } from '../principal.ts'
+import { type Assignments, assignRoles, readAssignments } from './assignments.ts'
+import { type PolicySource, readDocument } from './document.ts'
+import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
+import type { Context, Decision, Resource } from './policy.ts'
+import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
+import { optional, readShape, required } from './readers.ts'
+import { decideByRole, readRoles, type Role } from './roles.ts'
+import { compileRules, decideByRules, readRules, type Rule } from './rule.ts'
+import { candidates } from './rule-index.ts'
+
+/** A policy read from a file. It decides at once, never throws, and never changes. */
+export interface FilePolicy extends TestedPolicy {
+  /** Names of the roles, in the order of the file. */
+  readonly roles: readonly string[]
+  /** Names of the rules, in the order of the file. */
+  readonly rules: readonly string[]
+  /** How many tests the file holds. */
+  readonly tests: number
+}
+
+/**
+ * Reads, checks, tests and compiles a policy file (YAML or JSON). A file that is wrong anywhere, or one of whose own `tests:` fails, is
+ * refused whole. The `id` is the digest of the text in UTF-8: of the file's bytes, if they were decoded without replacing or dropping any.
+ * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
+ */
+export function loadPolicy (text: string, options: PolicySource): FilePolicy {
+  const policy = parsePolicy(text, options)
+  const failed = testPolicy(policy).filter(({ passed }) => !passed)
+  const [first] = failed
+  if (first !== undefined) throw policyInvalid(first.place, describeFailure(first, failed.length - 1))
+  return policy
+}
+
+/**
+ * Reads, checks and compiles a policy file without running its tests: for the tool that shows how each comes out. A server uses `loadPolicy`.
+ * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
+ */
+export function parsePolicy (text: string, options: PolicySource): FilePolicy {
+  const file = readFile(readDocument(text, options))
+  return Object.freeze({
+    id: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+    roles: Object.freeze([...file.roles.keys()]),
+    rules: Object.freeze(file.rules.map(({ name }) => name)),
+    tests: file.tests.length,
+    testCases: Object.freeze(file.tests),
+    decide: decider(file)
+  })
+}
+
+interface PolicyFile {
+  readonly roles: ReadonlyMap<string, Role>
+  readonly assignments: Assignments
+  readonly rules: readonly Rule[]
+  readonly tests: readonly PolicyTest[]
+}
+
+function readFile (root: PolicyNode): PolicyFile {
+  const file = readShape(root, ['version', 'roles', 'assignments', 'policies', 'tests'])
+  const version = required(file, 'version')
+  if (version.kind !== 'scalar' || version.value !== 1) throw unexpected(version, 'version 1')
+  const roles = optional(file, 'roles', readRoles, new Map<string, Role>())
+  return {
+    roles,
+    assignments: readAssignments(file.members.get('assignments')?.value, new Set(roles.keys())),
+    rules: optional(file, 'policies', readRules, []),
+    tests: optional(file, 'tests', readTests, [])
+  }
+}
+
+const noMatch: Decision = Object.freeze({ allowed: false, rule: null, reason: 'no-match' })
+const policyError: Decision = Object.freeze({ allowed: false, rule: null, reason: 'policy-error' })
+
+function decider ({ roles, assignments, rules }: PolicyFile): FilePolicy['decide'] {
+  const index = compileRules(rules)
+  return function decide (principal: Principal, action: string, resource: Resource, context: Context): Decision {
+    try {
+      const question = assignRoles(assignments, { principal, roles: principal.roles, action, resource, context })
+      const concerned = candidates(index, question)
+      return decideByRules(concerned, 'deny', question) ?? decideByRole(roles, question) ?? decideByRules(concerned, 'allow', question) ?? noMatch
+    } catch {
+      // A question that cannot even be read, or a getter of its maker's that throws, is no reason to let it pass.
+      return policyError
+    }
+  }
+}
+
+function describeFailure ({ name, expected, decision }: TestResult, others: number): string {
+  const outcome = decision.rule === null ? decision.reason : `${decision.reason}, ${quote(decision.rule)}`
+  const more = others === 0 ? '' : `; ${others} more failed`
+  return `test ${quote(name)} expected ${expected}, got ${decision.allowed ? 'allow' : 'deny'} (${outcome})${more}`
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env node
+import { isGuardError } from '../errors.ts'
+import { nearestWord } from '../options.ts'
+import { auditVerify } from './audit.ts'
+import { UsageError, type Verb } from './command.ts'
+import { keysCreate, keysList, keysRevoke } from './keys.ts'
+import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
+import { policyCheck, policyTest } from './policy.ts'
+import { routes } from './routes.ts'
+import { serve } from './serve.ts'
+
+const verbs: Readonly<Record<string, Verb>> = {
+  'keys create': keysCreate,
+  'keys list': keysList,
+  'keys revoke': keysRevoke,
+  'model keygen': modelKeygen,
+  'model sign': modelSign,
+  'model verify': modelVerify,
+  'model seal': modelSeal,
+  'model open': modelOpen,
+  'model rewrap': modelRewrap,
+  'model inspect': modelInspect,
+  'policy check': policyCheck,
+  'policy test': policyTest,
+  'audit verify': auditVerify,
+  routes,
+  serve
+}
+
+/** Exit status 0; 1: what was asked does not hold; 2: the command was not understood. */
+async function main (words: readonly string[]): Promise<number> {
+  const name = [words.slice(0, 2).join(' '), words[0] ?? ''].find((candidate) => Object.hasOwn(verbs, candidate))
+  const verb = name === undefined ? undefined : verbs[name]
+  if (name === undefined || verb === undefined) return usage(words)
+  try {
+    return await verb.run(words.slice(name.split(' ').length)) ? 0 : 1
+  } catch (error) {
+    if (error instanceof UsageError) {
+      console.error(`${error.message}\nusage: model-guard ${name} ${verb.usage}`)
+      return 2
+    }
+    if (!isForeseen(error)) throw error
+    console.error(`${error.code}: ${error.message}`)
+    return 1
+  }
+}
+
+/** This package's errors, and what the system said: a port in use, a folder that may not be written. */
+function isForeseen (error: unknown): error is Error & { code: string } {
+  return isGuardError(error) || (error instanceof Error && 'syscall' in error && 'code' in error)
+}
+
+function usage (words: readonly string[]): number {
+  const asked = words.filter((word) => !word.startsWith('-')).slice(0, 2).join(' ')
+  const meant = nearestWord(asked, Object.keys(verbs))
+  if (asked !== '') console.error(`there is no ${asked}${meant === undefined ? '' : `; did you mean ${meant}?`}\n`)
+  console.error(Object.entries(verbs).map(([name, verb]) => `model-guard ${name} ${verb.usage}`).join('\n'))
+  return words.includes('--help') ? 0 : 2
+}
+
+process.exitCode = await main(process.argv.slice(2))

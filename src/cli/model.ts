@@ -1,0 +1,145 @@
+import { createPublicKey, X509Certificate } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { guardError } from '../errors.ts'
+import { makePrivateFolder } from '../files.ts'
+import { inspectModel } from '../model/inspect-model.ts'
+import { openModel } from '../model/open-model.ts'
+import { rewrapModel } from '../model/rewrap-model.ts'
+import { sealModel } from '../model/seal-model.ts'
+import { signModel } from '../model/sign-model.ts'
+import type { ModelSigner, Trust } from '../model/trust.ts'
+import { verifyModel } from '../model/verify-model.ts'
+import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
+import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import type { KeyProvider } from '../secrets/key-provider.ts'
+import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
+
+/** Makes the two keys a model's owner needs. */
+export const modelKeygen: Verb = {
+  usage: 'FOLDER [--json]',
+  async run (words) {
+    const args = readArguments(words, {}, ['FOLDER'])
+    const folder = args.positionals[0] ?? ''
+    await makePrivateFolder(folder)
+    const signing = path.join(folder, 'signing-key.pem')
+    const wrapping = path.join(folder, 'wrapping-key.json')
+    await createSigningKey(signing, 'model')
+    const keyId = await createWrappingKey(wrapping)
+    print(args, { signingKey: signing, publicKey: `${signing}.pub`, wrappingKey: wrapping, keyId },
+      `${signing}      signs; keep it where models are made\n${signing}.pub  verifies; give it to servers\n${wrapping}    opens sealed bundles; give it to servers alone (key id ${keyId})`)
+    return true
+  }
+}
+
+/** Signs a model folder: writes `model.sig` into it. */
+export const modelSign: Verb = {
+  usage: 'FOLDER --key PEM [--json]',
+  async run (words) {
+    const args = readArguments(words, { key: { type: 'string' } }, ['FOLDER'])
+    const directory = args.positionals[0] ?? ''
+    await signModel({ directory, signer: await signerFromFile(args.required('key')) })
+    print(args, { directory, signature: path.join(directory, 'model.sig') }, `${directory} is signed: model.sig`)
+    return true
+  }
+}
+
+const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true } } as const
+
+/** Verifies a signed model folder. */
+export const modelVerify: Verb = {
+  usage: 'FOLDER (--trust PUBLIC-PEM | --authority CA-PEM)… [--json]',
+  async run (words) {
+    const args = readArguments(words, trustOptions, ['FOLDER'])
+    const { statement, signer } = await verifyModel({ model: args.positionals[0] ?? '', trust: await readTrust(args) })
+    const statementDigest = `sha256:${statement.digest}`
+    print(args, { signer, statementDigest }, `the signature holds, by ${describeSigner(signer)}: ${statementDigest}`)
+    return true
+  }
+}
+
+/** Seals a signed model folder for one or more keys. */
+export const modelSeal: Verb = {
+  usage: 'FOLDER BUNDLE --recipient JWK… [--json]',
+  async run (words) {
+    const args = readArguments(words, { recipient: { type: 'string', multiple: true } }, ['FOLDER', 'BUNDLE'])
+    const [source = '', destination = ''] = args.positionals
+    const recipients = await readKeys(args, 'recipient')
+    await sealModel({ source, destination, recipients })
+    print(args, { destination, recipients: recipients.map(({ keyId }) => keyId) }, `${destination} is sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
+    return true
+  }
+}
+
+/** Opens a sealed bundle, and with `--output` writes the plaintext. */
+export const modelOpen: Verb = {
+  usage: 'BUNDLE --key JWK… (--trust PUBLIC-PEM | --authority CA-PEM)… [--output FOLDER] [--json]',
+  async run (words) {
+    const args = readArguments(words, { ...trustOptions, key: { type: 'string', multiple: true }, output: { type: 'string' } }, ['BUNDLE'])
+    const opened = await openModel({ directory: args.positionals[0] ?? '', keys: await readKeys(args, 'key'), trust: await readTrust(args) })
+    const output = args.text('output')
+    if (output !== undefined) await writeFiles(output, opened.files)
+    const { manifest: { name, version }, statementDigest, signer } = opened
+    print(args, { name, version, statementDigest, signer, output }, `${name} ${version} opens, signed by ${describeSigner(signer)}: ${statementDigest}`)
+    await opened.zero()
+    return true
+  }
+}
+
+/** Gives a sealed bundle a new set of recipients, touching `key.jwe.json` alone. */
+export const modelRewrap: Verb = {
+  usage: 'BUNDLE --key JWK… --recipient JWK… [--json]',
+  async run (words) {
+    const args = readArguments(words, { key: { type: 'string', multiple: true }, recipient: { type: 'string', multiple: true } }, ['BUNDLE'])
+    const recipients = await readKeys(args, 'recipient')
+    await rewrapModel({ directory: args.positionals[0] ?? '', keys: await readKeys(args, 'key'), recipients })
+    print(args, { recipients: recipients.map(({ keyId }) => keyId) }, `now sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
+    return true
+  }
+}
+
+/** Says what can be said of a bundle without any key. */
+export const modelInspect: Verb = {
+  usage: 'BUNDLE [--json]',
+  async run (words) {
+    const args = readArguments(words, {}, ['BUNDLE'])
+    const facts = await inspectModel(args.positionals[0] ?? '')
+    print(args, facts, JSON.stringify(facts, null, 2))
+    return true
+  }
+}
+
+function describeSigner (signer: ModelSigner): string {
+  return signer.method === 'key' ? `the key ${signer.hint}` : `the certificate of ${signer.subject}`
+}
+
+async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {
+  const files = args.texts(name)
+  if (files.length === 0) throw new UsageError(`--${name} is required`)
+  return await Promise.all(files.map((file) => keyFromFile(file)))
+}
+
+async function readTrust (args: Arguments): Promise<Trust> {
+  const [keys, authorities] = [args.texts('trust'), args.texts('authority')]
+  if (keys.length + authorities.length === 0) throw new UsageError('--trust or --authority is required')
+  return {
+    keys: await Promise.all(keys.map(async (file) => parse(file, await readFile(file), createPublicKey))),
+    authorities: await Promise.all(authorities.map(async (file) => parse(file, await readFile(file), (pem) => new X509Certificate(pem))))
+  }
+}
+
+function parse<T> (file: string, pem: Buffer, read: (pem: Buffer) => T): T {
+  try {
+    return read(pem)
+  } catch (cause) {
+    throw guardError('FMG_ERR_FILE', { detail: `${file} is not what was expected in PEM`, cause })
+  }
+}
+
+async function writeFiles (folder: string, files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  await makePrivateFolder(folder)
+  for (const [name, bytes] of files) {
+    await mkdir(path.dirname(path.join(folder, name)), { recursive: true, mode: 0o700 })
+    await writeFile(path.join(folder, name), bytes, { mode: 0o600, flag: 'wx' })
+  }
+}

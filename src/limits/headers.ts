@@ -1,0 +1,25 @@
+import { serializeItem, serializeList, type Item } from 'structured-headers'
+import type { LimitOutcome, Window } from './limiter.ts'
+
+/**
+ * The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11 section 3): `"burst";q=100;w=60, "daily";q=1000;w=86400`.
+ * The same for every answer under these windows: make it once.
+ */
+export function limitPolicyHeader (windows: readonly Window[]): string {
+  return serializeList(windows.map(({ name, quota, windowSeconds }): Item => [name, new Map([['q', quota], ['w', windowSeconds]])]))
+}
+
+const serializedNames = new WeakMap<Window, string>()
+
+/**
+ * The value of `RateLimit` (section 4) for the window that bound: `"burst";r=50;t=30`.
+ * Until `t` no more than `r` can be spent; section 6: a `Retry-After` of `retryAfterSeconds` is never before it.
+ */
+export function limitHeader ({ window, remaining, resetSeconds }: LimitOutcome): string {
+  let name = serializedNames.get(window)
+  if (name === undefined) {
+    name = serializeItem(window.name)
+    serializedNames.set(window, name)
+  }
+  return `${name};r=${remaining};t=${resetSeconds}`
+}

@@ -1,0 +1,19 @@
+import { createHash } from 'node:crypto'
+
+/** Longer parts are kept as their digest. */
+const maxLength = 256
+
+/**
+ * The key of a budget: `<prefix>{<group>}:<key>`. Redis Cluster places it by what stands between the braces alone.
+ * No two pairs of group and key share one: what is not printable ASCII, a brace, or `%` is written `%<hex>;`.
+ * @param prefix holds no braces.
+ */
+export function redisKey (prefix: string, group: string, key: string): string {
+  return `${prefix}{${printable(group)}}:${printable(key)}`
+}
+
+function printable (text: string): string {
+  // UTF-16, because UTF-8 would make all lone surrogates one.
+  if (text.length > maxLength) return `%sha256;${createHash('sha256').update(text, 'utf16le').digest('hex')}`
+  return text.replace(/[^!-~]|[%{}]/g, (character) => `%${character.charCodeAt(0).toString(16)};`)
+}

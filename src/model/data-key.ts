@@ -1,0 +1,88 @@
+import { randomBytes } from 'node:crypto'
+import { flattenedDecrypt, FlattenedEncrypt } from 'jose'
+import { guardError, isGuardError, type GuardError } from '../errors.ts'
+import { optionInvalid } from '../options.ts'
+import type { KeyProvider } from '../secrets/key-provider.ts'
+import { maxRecipients, type KeyEnvelope, type Recipient } from './key-envelope.ts'
+
+/**
+ * Seals a data key for these key-encryption keys: a JWE whose plaintext is the 32 bytes as they are.
+ * @param associatedData what the key belongs to; it opens for nothing else.
+ * @throws FMG_ERR_OPTION_INVALID for no recipient, more than sixteen, or two of one name.
+ */
+export async function sealDataKey (dataKey: Uint8Array, recipients: readonly KeyProvider[], associatedData: Uint8Array): Promise<string> {
+  const names = new Set(recipients.map(({ keyId }) => keyId))
+  if (recipients.length === 0 || recipients.length > maxRecipients || names.size < recipients.length) {
+    throw optionInvalid('recipients', `1 to ${maxRecipients} keys of different names`, recipients)
+  }
+  const contentKey = randomBytes(32)
+  try {
+    const { header, ...content } = await new FlattenedEncrypt(dataKey).setProtectedHeader({ enc: 'A256GCM' })
+      .setUnprotectedHeader({ alg: 'dir' }).setAdditionalAuthenticatedData(associatedData).encrypt(contentKey)
+    const wrapped = await Promise.all(recipients.map(async (recipient) => await wrapFor(recipient, contentKey)))
+    return JSON.stringify({ ...content, recipients: wrapped })
+  } finally {
+    contentKey.fill(0)
+  }
+}
+
+async function wrapFor (recipient: KeyProvider, contentKey: Uint8Array): Promise<object> {
+  const { algorithm, header, encryptedKey } = await recipient.wrap(contentKey)
+  return { header: { ...header, alg: algorithm, kid: recipient.keyId }, encrypted_key: Buffer.from(encryptedKey).toString('base64url') }
+}
+
+/**
+ * Opens a data key with the first of these keys it was sealed for; with the next one while a key cannot be reached.
+ * The caller zeroes what it gets. jose keeps no copy, WebCrypto's own can not be reached from here.
+ * @throws FMG_ERR_MODEL_TAMPERED when it was sealed for something else, or was changed.
+ * @throws FMG_ERR_BUNDLE_INVALID when it is for none of these keys, for another algorithm than the key's, or for another key of its name.
+ * @throws FMG_ERR_KEY_UNAVAILABLE when none of the keys it is for can be reached.
+ */
+export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProvider[], associatedData: Uint8Array): Promise<Uint8Array> {
+  if (!envelope.associatedData.equals(associatedData)) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key belongs to another model', reason: 'key-of-another-model' })
+  const contentKey = await unwrapWithAny(envelope, keys)
+  try {
+    return await openContent(envelope, contentKey)
+  } finally {
+    contentKey.fill(0)
+  }
+}
+
+async function unwrapWithAny (envelope: KeyEnvelope, keys: readonly KeyProvider[]): Promise<Uint8Array> {
+  let unreached: GuardError | undefined
+  for (const key of keys) {
+    const recipient = envelope.recipients.find(({ keyId }) => keyId === key.keyId)
+    if (recipient === undefined) continue
+    try {
+      return await unwrapWith(key, recipient)
+    } catch (error) {
+      if (!isGuardError(error, 'FMG_ERR_KEY_UNAVAILABLE')) throw error
+      unreached = error
+    }
+  }
+  throw unreached ?? invalid('its data key is for none of the configured keys', 'no-recipient')
+}
+
+async function unwrapWith (key: KeyProvider, { algorithm, header, encryptedKey }: Recipient): Promise<Uint8Array> {
+  // The header is anybody's word: the algorithm comes from the configuration, or a key could be used in a way it was not made for.
+  if (algorithm !== key.algorithm) throw invalid(`its data key names an algorithm that key ${key.keyId} is not used with`, 'algorithm')
+  const contentKey = await key.unwrap({ algorithm: key.algorithm, header, encryptedKey })
+  if (contentKey.length !== 32) throw invalid(`key ${key.keyId} gave no 32 bytes`, 'unwrap-failed')
+  return contentKey
+}
+
+async function openContent ({ content }: KeyEnvelope, contentKey: Uint8Array): Promise<Uint8Array> {
+  let dataKey: Uint8Array
+  try {
+    const allowed = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] }
+    dataKey = (await flattenedDecrypt({ ...content, header: { alg: 'dir' } }, contentKey, allowed)).plaintext
+  } catch (cause) {
+    throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key was changed', reason: 'data-key', cause })
+  }
+  if (dataKey.length !== 32) throw invalid('its data key is not 32 bytes', 'data-key')
+  return dataKey
+}
+
+function invalid (detail: string, reason: string): GuardError {
+  return guardError('FMG_ERR_BUNDLE_INVALID', { detail, reason })
+}

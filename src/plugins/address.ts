@@ -1,0 +1,14 @@
+import { isIPv4, isIPv6 } from 'node:net'
+
+/** The network an address belongs to, as far as one subscriber is usually given: /24 of IPv4, /64 of IPv6. */
+export function addressPrefix (address: string): string {
+  const mapped = address.toLowerCase().replace(/^::ffff:(?=\d+\.)/, '')
+  if (isIPv4(mapped)) return `${mapped.slice(0, mapped.lastIndexOf('.'))}.0/24`
+  if (!isIPv6(mapped)) return 'unknown'
+  const [head = '', tail] = mapped.replace(/%.*$/, '').split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0')
+  const groups = [...before, ...zeros, ...after].slice(0, 4).map((group) => group.replace(/^0+(?=.)/, ''))
+  return `${groups.join(':')}::/64`
+}

@@ -1,0 +1,41 @@
+import type { AuditRecord, RecordStatus } from '../audit/record.ts'
+
+/** What a handler may add to its record. */
+export type AuditFields = Pick<AuditRecord, 'model_id' | 'model_version' | 'model_digest' | 'detail'>
+
+/** `request.audit`: for servers whose model is not loaded by this package. */
+export interface RequestAudit {
+  /** Adds to, or replaces, what the record of this request says. Kept as given: put no input, output or credential here. */
+  set (fields: AuditFields): void
+}
+
+/** The outcome that a record states. */
+export interface Outcome {
+  readonly status: RecordStatus
+  readonly httpStatus: number
+}
+
+/** What is known of a request's record while the request runs. */
+export class AuditEntry implements RequestAudit {
+  readonly startedAt = performance.now()
+  fields: AuditFields = {}
+  /** Why it failed, in one word. */
+  reason: string | undefined
+  /** The keyed digest of all that was received so far. */
+  inputHash: (() => string | undefined) | undefined
+  /** The keyed digest of all that was sent so far. */
+  outputHash: (() => string | undefined) | undefined
+  /** What the record that is in the log says, and its seq; `undefined` before there is one. */
+  recorded: Outcome | undefined
+  seq: number | undefined
+  /** Nothing more is to be said of it: it is over, or counted among the strangers'. */
+  isSettled = false
+  /** The record in the log says that a stream began; its end wants another. */
+  isStreaming = false
+  /** The answer was handed over whole. */
+  isComplete = false
+
+  set (fields: AuditFields): void {
+    this.fields = { ...this.fields, ...fields }
+  }
+}

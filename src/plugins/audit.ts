@@ -1,0 +1,148 @@
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Identities } from '../audit/identities.ts'
+import type { AuditLog } from '../audit/log.ts'
+import { guardError } from '../errors.ts'
+import { havingMethods, object } from '../options.ts'
+import { isPublic } from './access.ts'
+import { AuditEntry, type Outcome } from './audit-entry.ts'
+import { reasonOf, recordOf, statusOf } from './audit-record.ts'
+import { factsWriter } from './facts.ts'
+import { checkOrder, pluginName } from './pipeline.ts'
+import { answerStream, streamDigest } from './stream-digest.ts'
+import { isStranger, strangers } from './strangers.ts'
+import { turnstile } from './turnstile.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** `null` where no record is kept. */
+    audit: AuditEntry | null
+  }
+  interface FastifyContextConfig {
+    /** `none`: requests of this public route leave no record. Any other route is recorded whatever it says. */
+    audit?: 'none'
+  }
+}
+
+export interface AuditOptions {
+  /** Closed with the server. */
+  readonly log: AuditLog
+  /** Pseudonyms, and the keys of each principal's digests. */
+  readonly identities: Identities
+}
+
+const closeTimeoutMs = 1000
+
+const readOptions = object({
+  log: havingMethods<AuditLog>('append', 'close'),
+  identities: havingMethods<Identities>('principal', 'credential')
+})
+
+/**
+ * A record for every request of this scope, durable before its answer leaves (or as the log's `durability` says).
+ * Register it first: what is refused before it leaves no record.
+ */
+export const audit = fp(async function audit (app: FastifyInstance, options: AuditOptions): Promise<void> {
+  checkOrder(app, 'audit')
+  const { log, identities } = readOptions(options, 'audit')
+  const refused = strangers(log, identities)
+  const running = turnstile()
+  const facts = factsWriter(log, identities)
+  app.decorateRequest('audit', null)
+
+  app.addHook('onRequest', function openRecord (request, reply, done) {
+    if (request.routeOptions.config.audit !== 'none' || !isPublic(request)) {
+      const entry = request.audit = new AuditEntry()
+      running.enter()
+      // The one event that always comes: `onResponse` does not after an abort, `onRequestAbort` only during an upload.
+      reply.raw.once('close', () => {
+        seal(entry, request, reply)
+        running.leave()
+      })
+    }
+    done()
+  })
+
+  app.addHook('preParsing', function digestInput (request, _reply, payload, done) {
+    const length = Number(request.headers['content-length'] ?? NaN)
+    if (request.audit !== null && request.principal && length !== 0) {
+      request.audit.inputHash = streamDigest(payload, 'input', identities.principal(request.principal.id).digests, length)
+    }
+    done(null, payload)
+  })
+
+  app.addHook('onError', function noteReason (request, _reply, error, done) {
+    if (request.audit !== null) request.audit.reason = reasonOf(error)
+    done()
+  })
+
+  app.addHook('onSend', function recordAnswer (request, reply, payload: unknown, done) {
+    const entry = request.audit
+    if (entry === null || entry.isSettled || entry.recorded?.httpStatus === reply.statusCode) {
+      done(null, payload)
+      return
+    }
+    const stream = answerStream(payload, reply)
+    const outcome: Outcome = { status: statusOf(reply.statusCode), httpStatus: reply.statusCode }
+    if (isStranger(request, reply.statusCode)) {
+      entry.isSettled = true
+      refused.count(request, { ...outcome, reason: entry.reason ?? 'refused' })
+      done(null, payload)
+      return
+    }
+    entry.isStreaming = stream !== null
+    entry.outputHash = outputHash(request, stream ?? payload)
+    append(entry, request, outcome, (error) => {
+      if (error === null) {
+        done(null, stream ?? payload)
+        return
+      }
+      // No answer without its record: what the handler made does not leave. The refusal itself leaves unrecorded, until `close` tries again.
+      request.audit = null
+      entry.reason = 'audit-unavailable'
+      done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: entry.reason, cause: error, headers: { 'retry-after': '5' } }))
+    })
+  })
+
+  app.addHook('onResponse', function noteCompletion (request, _reply, done) {
+    if (request.audit !== null) request.audit.isComplete = true
+    done()
+  })
+
+  app.addHook('onClose', async () => {
+    // The server has closed its connections, but the events that say so may still be on their way.
+    await running.empty(closeTimeoutMs)
+    refused.flush()
+    await log.close()
+    await identities.close()
+  })
+
+  /** Says what the answer's record could not: an answer that never came or did not arrive, the end of a stream, a status that another hook changed later. */
+  function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode: httpStatus } }: FastifyReply): void {
+    const status = entry.isComplete ? statusOf(httpStatus) : 'aborted'
+    const isSaid = entry.recorded?.status === status && entry.recorded.httpStatus === httpStatus && !entry.isStreaming
+    if (entry.isSettled || isSaid) return
+    entry.isSettled = true
+    append(entry, request, { status, httpStatus }, (error) => {
+      if (error !== null) request.log.error({ err: error }, 'a record is lost')
+    })
+  }
+
+  function append (entry: AuditEntry, request: FastifyRequest, outcome: Outcome, done: (error: Error | null) => void): void {
+    entry.recorded = outcome
+    log.append(recordOf(entry, request, outcome, { identities, facts }), (error, seq) => {
+      if (error === null) entry.seq = seq
+      done(error)
+    })
+  }
+
+  function outputHash ({ principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {
+    if (!principal) return undefined
+    const { digests } = identities.principal(principal.id)
+    if (answer instanceof Readable) return streamDigest(answer, 'output', digests)
+    if (typeof answer !== 'string' && !(answer instanceof Uint8Array)) return undefined
+    const digest = digests.digest('output', answer)
+    return () => digest
+  }
+}, { name: pluginName('audit'), fastify: '5.x' })

@@ -1,0 +1,103 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Authenticator } from '../authn/authenticator.ts'
+import { presentedCredential, type CredentialProblem, type PresentedCredential } from '../authn/presented-credential.ts'
+import { guardError, isGuardError, type GuardError } from '../errors.ts'
+import { havingMethods, listOf, object, optionInvalid, string, withDefault } from '../options.ts'
+import type { Principal } from '../principal.ts'
+import { isPreflight, isPublic } from './access.ts'
+import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
+import { checkOrder, pluginName } from './pipeline.ts'
+import { readMode, refuse, type Mode } from './refusal.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who is asking; `null` on a public route, and before authentication. */
+    principal: Principal | null
+  }
+}
+
+export interface AuthenticateOptions {
+  /** Asked in turn until one knows the credential. At least one. */
+  readonly authenticators: readonly Authenticator[]
+  /** Named in challenges. Default `model-guard`. */
+  readonly realm?: string
+  /** Attempts by address, for requests whose credential is not already known to be good. Default 300 in 60 seconds. */
+  readonly edge?: EdgeLimitOptions
+  readonly mode?: Mode
+}
+
+const readOptions = object({
+  authenticators: listOf(havingMethods<Authenticator>('authenticate')),
+  realm: withDefault(string(/^[^"\\\p{Cc}]+$/u, 'text without quotes, backslashes or control characters'), 'model-guard'),
+  edge: readEdgeLimit,
+  mode: readMode
+})
+
+/**
+ * Gives every request of this scope a principal, or refuses it before its body is read.
+ * Routes with `config.access: 'public'` are left alone.
+ */
+export const authenticate = fp(async function authenticate (app: FastifyInstance, options: AuthenticateOptions): Promise<void> {
+  checkOrder(app, 'authenticate')
+  const { authenticators, realm, edge, mode } = readOptions(options, 'authenticate')
+  if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
+  const limitEdge = await edgeLimit(app, edge)
+  app.decorateRequest('principal', null)
+
+  app.addHook('onRequest', function authenticateRequest (request, reply, done) {
+    if (isPublic(request) || isPreflight(request)) {
+      done()
+      return
+    }
+    const presented = presentedCredential(request.raw.rawHeaders)
+    request.principal = recall(authenticators, presented)
+    if (request.principal !== null) {
+      done()
+      return
+    }
+    limitEdge(request).then(() => verify(authenticators, presented)).then((principal) => {
+      request.principal = principal
+      done()
+    }, (error: unknown) => { refuse(challenged(error, realm), mode, request, reply, done) })
+  })
+
+  // A preflight that no CORS plugin has answered is a request like any other.
+  app.addHook('preHandler', function refuseUnansweredPreflight (request, reply, done) {
+    if (request.method !== 'OPTIONS' || request.principal !== null || isPublic(request)) done()
+    else refuse(challenged(guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: 'credential-missing' }), realm), mode, request, reply, done)
+  })
+}, { name: pluginName('authenticate'), fastify: '5.x' })
+
+function recall (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem): Principal | null {
+  if (typeof presented === 'string') return null
+  for (const authenticator of authenticators) {
+    const principal = authenticator.recall?.(presented) ?? null
+    if (principal !== null) return principal
+  }
+  return null
+}
+
+async function verify (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem): Promise<Principal> {
+  if (presented === 'credential-missing') throw guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: presented })
+  if (typeof presented === 'string') throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: presented })
+  for (const authenticator of authenticators) {
+    const principal = await authenticator.authenticate(presented)
+    if (principal !== null) return principal
+  }
+  throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'credential-unknown-kind' })
+}
+
+/** RFC 9110 section 11.6.1: a 401 carries a challenge. RFC 6750 section 3.1: one without a credential gets no error code. */
+function challenged (error: unknown, realm: string): GuardError {
+  if (!isGuardError(error)) return challenged(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'authenticator-failed', cause: error }), realm)
+  if (error.code === 'FMG_ERR_CREDENTIAL_MISSING') error.headers = challenge(realm, '')
+  if (error.code === 'FMG_ERR_CREDENTIAL_INVALID') {
+    error.headers = challenge(realm, error.reason === 'two-credentials' ? ', error="invalid_request"' : ', error="invalid_token"')
+  }
+  return error
+}
+
+function challenge (realm: string, error: string): Readonly<Record<string, string>> {
+  return { 'www-authenticate': `Bearer realm="${realm}"${error}`, 'cache-control': 'no-store' }
+}

@@ -1,0 +1,99 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Context, Decision, Policy } from '../authz/policy.ts'
+import { guardError } from '../errors.ts'
+import { functionOf, havingMethods, object, optional } from '../options.ts'
+import { accessOf, isPreflight, type Access } from './access.ts'
+import { checkOrder, pluginName } from './pipeline.ts'
+import { readMode, refuse, type Mode } from './refusal.ts'
+import { listRoutes, noteRoutes } from './routes.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the policy said, and which one; `null` where none was asked. */
+    decision: Decision & { readonly policy: string } | null
+  }
+}
+
+export interface AuthorizeOptions {
+  readonly policy: Policy
+  /** What policies may say of the circumstances besides `time`, `ip`, `method` and `tls`; for instance `{ environment: 'production' }`. */
+  readonly context?: (request: FastifyRequest) => Context
+  readonly mode?: Mode
+}
+
+const readOptions = object({
+  policy: havingMethods<Policy>('decide'),
+  context: optional(functionOf<(request: FastifyRequest) => Context>()),
+  mode: readMode
+})
+
+type Rule = Exclude<Access, string>
+
+/**
+ * Asks the policy about every route of this scope: in `onRequest` when the resource stands in the URL,
+ * in `preHandler` when it stands in the body. A route without `config.access` stops the boot, or is refused.
+ */
+export const authorize = fp(async function authorize (app: FastifyInstance, options: AuthorizeOptions): Promise<void> {
+  checkOrder(app, 'authorize')
+  const { policy, context, mode } = readOptions(options, 'authorize')
+  app.decorateRequest('decision', null)
+  refuseUnguardedRoutes(app, mode)
+
+  app.addHook('onRequest', function authorizeByUrl (request, reply, done) {
+    const access = accessOf(request)
+    if (access === undefined) refuse(denied('route-unguarded'), mode, request, reply, done)
+    else if (typeof access === 'object' && access.resource.from === 'url' && !isPreflight(request)) judge(access, request, reply, done)
+    else done()
+  })
+
+  app.addHook('preHandler', function authorizeByBody (request, reply, done) {
+    const access = accessOf(request)
+    if (typeof access !== 'object' || request.decision !== null) done()
+    else judge(access, request, reply, done)
+  })
+
+  function judge (rule: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const conclude = (decision: Decision): void => {
+      request.decision = { ...decision, policy: policy.id }
+      if (decision.allowed) done()
+      else refuse(denied(decision.reason), mode, request, reply, done)
+    }
+    const fail = (error: unknown): void => { refuse(error, mode, request, reply, done) }
+    try {
+      const decision = ask(rule, request)
+      if (decision instanceof Promise) decision.then(conclude, fail)
+      else conclude(decision)
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  function ask ({ action, resource }: Rule, request: FastifyRequest): Decision | Promise<Decision> {
+    // Only in observe mode does a request without a principal come this far.
+    if (request.principal === null) return { allowed: false, rule: null, reason: 'no-match' }
+    return policy.decide(request.principal, action, resource.resolve(request), contextOf(request, context))
+  }
+}, { name: pluginName('authorize'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
+
+function contextOf (request: FastifyRequest, more?: (request: FastifyRequest) => Context): Context {
+  const own = { time: Date.now(), ip: request.ip, method: request.method, tls: request.protocol === 'https' }
+  return more === undefined ? own : { ...more(request), ...own }
+}
+
+function denied (reason: string): Error {
+  return guardError('FMG_ERR_ACCESS_DENIED', { reason })
+}
+
+/** Names every route that does not say who may use it, and in enforce mode does not let the server start. */
+function refuseUnguardedRoutes (app: FastifyInstance, mode: Mode): void {
+  noteRoutes(app)
+  app.addHook('onReady', async () => {
+    // A CORS plugin answers preflights by a route for every path; whatever else reaches it is refused.
+    const unguarded = listRoutes(app).filter(({ method, url, access }) => access === 'refused' && !(method === 'OPTIONS' && url.endsWith('*')))
+    if (unguarded.length === 0) return
+    const names = unguarded.map(({ method, url }) => `${method} ${url}`)
+    if (mode === 'enforce') throw guardError('FMG_ERR_ROUTE_UNGUARDED', { detail: names.join(', ') })
+    app.log.warn({ routes: names }, 'routes without config.access')
+  })
+}

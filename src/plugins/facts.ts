@@ -1,0 +1,33 @@
+import { hash } from 'node:crypto'
+import type { Identities } from '../audit/identities.ts'
+import type { AuditLog } from '../audit/log.ts'
+import { canonicalJson } from '../encoding.ts'
+import type { Principal } from '../principal.ts'
+
+// As many digests are remembered; beyond that some attributes records are written again, which says nothing wrong.
+const maxRemembered = 100_000
+
+/**
+ * What policy replay and the least-privilege report need to know of a principal, in a record of its own, written once when it is new.
+ * @returns gives the digest of a principal's attributes record, `sha256:<hex>`; its line goes to the log before any that names it.
+ */
+export function factsWriter (log: AuditLog, identities: Identities): (principal: Principal) => string {
+  const digests = new WeakMap<Principal, string>()
+  const written = new Set<string>()
+
+  function write (principal: Principal): string {
+    const { type, org, team, tier, roles, scopes } = principal
+    const user = identities.principal(principal.id).pseudonym
+    const detail = { type, org, team, tier, roles, scopes }
+    const digest = `sha256:${hash('sha256', canonicalJson({ ...detail, user }))}`
+    if (written.size >= maxRemembered) written.clear()
+    if (!written.has(digest)) {
+      written.add(digest)
+      log.append({ timestamp: new Date().toISOString(), action: 'facts', status: 'success', user_id: user, facts: digest, detail }, () => {})
+    }
+    digests.set(principal, digest)
+    return digest
+  }
+
+  return (principal) => digests.get(principal) ?? write(principal)
+}

@@ -1,0 +1,62 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { object, optional, type Reader } from '../options.ts'
+import { audit, type AuditOptions } from './audit.ts'
+import { authenticate, type AuthenticateOptions } from './authenticate.ts'
+import { authorize, type AuthorizeOptions } from './authorize.ts'
+import { refuseInsecureListener, type allowPlaintext } from './listener.ts'
+import { models, type ModelsOptions } from './models.ts'
+import { rateLimit, type RateLimitOptions } from './rate-limit.ts'
+import { readMode, type Mode } from './refusal.ts'
+
+/** The whole guard. What is left out does not happen; who may do what is never left out. */
+export interface ModelGuardOptions {
+  readonly authenticate: Omit<AuthenticateOptions, 'mode'>
+  readonly authorize: Omit<AuthorizeOptions, 'mode'>
+  readonly audit?: AuditOptions
+  readonly rateLimit?: Omit<RateLimitOptions, 'mode'>
+  readonly models?: ModelsOptions
+  /** `observe`: everything is decided and recorded, nothing refused. Default `enforce`. */
+  readonly mode?: Mode
+  /** @deprecated Credentials and models in the clear: only behind a proxy that ends TLS on this very network. */
+  readonly [allowPlaintext]?: true
+}
+
+/** Each plugin reads its own options. */
+function given<T> (): Reader<T> {
+  return (value) => value as T
+}
+
+const readOptions = object({
+  authenticate: given<ModelGuardOptions['authenticate']>(),
+  authorize: given<ModelGuardOptions['authorize']>(),
+  audit: optional(given<AuditOptions>()),
+  rateLimit: optional(given<Omit<RateLimitOptions, 'mode'>>()),
+  models: optional(given<ModelsOptions>()),
+  mode: readMode
+})
+
+/**
+ * Registers audit, models, authenticate, rateLimit and authorize in the order in which their hooks must run,
+ * for the scope it is registered in and everything below.
+ */
+export const modelGuard = fp(async function modelGuard (app: FastifyInstance, options: ModelGuardOptions): Promise<void> {
+  const { mode, ...parts } = readOptions(options, 'modelGuard')
+  if (parts.audit !== undefined) await app.register(audit, parts.audit)
+  if (parts.models !== undefined) await app.register(models, parts.models)
+  await app.register(authenticate, { ...parts.authenticate, mode })
+  if (parts.rateLimit !== undefined) await app.register(rateLimit, { ...parts.rateLimit, mode })
+  await app.register(authorize, { ...parts.authorize, mode })
+  guardUnknownPaths(app)
+  refuseInsecureListener(app, options)
+}, { name: 'fastify-model-guard', fastify: '5.x' })
+
+/** Makes the hooks of this scope run for paths that no route has, so that a stranger cannot tell them from the others. */
+function guardUnknownPaths (app: FastifyInstance): void {
+  try {
+    // Fastify's own answer, and its log line, repeat the URL, in which clients put keys.
+    app.setNotFoundHandler((_request, reply) => reply.code(404).send({ statusCode: 404, error: 'Not Found', message: 'no such path' }))
+  } catch {
+    // The scope has a handler of its own, registered before: it runs behind the same hooks.
+  }
+}

@@ -1,0 +1,79 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { guardError } from '../errors.ts'
+import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
+import type { Limiter, LimitOutcome, Window } from '../limits/limiter.ts'
+import { readTiers, type TierOptions } from '../limits/tiers.ts'
+import { anyThat, havingMethods, object } from '../options.ts'
+import type { Principal } from '../principal.ts'
+import { checkOrder, pluginName } from './pipeline.ts'
+import { readMode, refuse, type Mode } from './refusal.ts'
+
+/** What a request costs, in whole units of at least 1: a number, or worked out from the parsed body. */
+export type Cost = number | ((request: FastifyRequest) => number)
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Default 1. A function is asked after the body was parsed and the policy has allowed the request. */
+    cost?: Cost
+  }
+}
+
+export interface RateLimitOptions extends TierOptions {
+  readonly limiter: Limiter
+  readonly mode?: Mode
+}
+
+const anything = anyThat((value): value is unknown => value !== undefined, 'given')
+const readOptions = object({ limiter: havingMethods<Limiter>('consume'), tiers: anything, defaultTier: anything, mode: readMode })
+
+/**
+ * Charges every request of this scope to its principal, under the windows of the principal's tier.
+ * A refused request is charged nothing. Requests without a principal (public routes) are not counted here.
+ */
+export const rateLimit = fp(async function rateLimit (app: FastifyInstance, options: RateLimitOptions): Promise<void> {
+  checkOrder(app, 'rate-limit')
+  const { limiter, mode, ...tierOptions } = readOptions(options, 'rateLimit')
+  const tiers = readTiers(tierOptions, 'rateLimit')
+  const policyHeaders = new WeakMap<readonly Window[], string>()
+
+  app.addHook('onRequest', function chargeRequest (request, reply, done) {
+    const { cost = 1 } = request.routeOptions.config
+    if (request.principal === null || typeof cost === 'function') done()
+    else charge(request.principal, cost, request, reply, done)
+  })
+
+  app.addHook('preHandler', function chargeByBody (request, reply, done) {
+    const { cost } = request.routeOptions.config
+    if (request.principal === null || typeof cost !== 'function') done()
+    else charge(request.principal, cost(request), request, reply, done)
+  })
+
+  function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const windows = tiers.windowsOf(principal.tier)
+    const conclude = (outcome: LimitOutcome): void => {
+      void reply.header('ratelimit-policy', policyHeader(windows)).header('ratelimit', limitHeader(outcome))
+      if (outcome.allowed) done()
+      else refuse(exceeded(outcome), mode, request, reply, done)
+    }
+    const answer = limiter.consume({ key: principal.id, group: principal.org ?? principal.id, windows, cost })
+    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(unavailable(error), mode, request, reply, done) })
+    else conclude(answer)
+  }
+
+  function policyHeader (windows: readonly Window[]): string {
+    const known = policyHeaders.get(windows)
+    if (known !== undefined) return known
+    const header = limitPolicyHeader(windows)
+    policyHeaders.set(windows, header)
+    return header
+  }
+}, { name: pluginName('rate-limit'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
+
+function exceeded ({ window, retryAfterSeconds }: LimitOutcome): Error {
+  return guardError('FMG_ERR_QUOTA_EXCEEDED', { reason: `quota-${window.name}`, headers: { 'retry-after': String(retryAfterSeconds) } })
+}
+
+function unavailable (cause: unknown): Error {
+  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
+}

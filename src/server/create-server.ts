@@ -1,0 +1,106 @@
+import { createPublicKey } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
+import { openIdentities } from '../audit/identities.ts'
+import { openLog } from '../audit/log.ts'
+import { apiKey } from '../authn/api-key.ts'
+import type { KeyStore } from '../authn/key-store.ts'
+import { readPepper } from '../authn/pepper.ts'
+import { loadPolicy } from '../authz/file-policy.ts'
+import { writeFileAtomic } from '../files.ts'
+import type { Limiter } from '../limits/limiter.ts'
+import { memoryLimiter } from '../limits/memory-limiter.ts'
+import type { AuditOptions } from '../plugins/audit.ts'
+import { allowPlaintext } from '../plugins/listener.ts'
+import { modelGuard } from '../plugins/model-guard.ts'
+import type { ModelsOptions } from '../plugins/models.ts'
+import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import { adminRoutes } from './admin.ts'
+import type { ServerConfig } from './config.ts'
+import type { DataFolder } from './data-folder.ts'
+import { openInference } from './open-inference.ts'
+import { sharedLimiter } from './shared-limiter.ts'
+import { sendError } from './send-error.ts'
+import { packageVersion } from './version.ts'
+
+/** What a server is made of that outlives or precedes it. */
+export interface ServerParts {
+  readonly config: ServerConfig
+  readonly data: DataFolder
+  /** Closed with the server. */
+  readonly keys: KeyStore
+  readonly logger?: FastifyServerOptions['logger']
+}
+
+/**
+ * The reference server: the Open Inference Protocol behind the whole guard, not listening yet.
+ * @throws what any of its parts refuses to start with.
+ */
+export async function createServer (parts: ServerParts): Promise<FastifyInstance> {
+  const { config, keys, logger = false } = parts
+  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
+  app.setErrorHandler(sendError)
+  app.addHook('onClose', async () => { await keys.close() })
+  try {
+    await guard(app, parts)
+  } catch (error) {
+    // What was opened until then is let go of: folders are locked, workers run.
+    await app.close()
+    throw error
+  }
+  await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
+  await app.register(adminRoutes, { prefix: '/admin', keys })
+  return app
+}
+
+async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
+  const options = {
+    mode: config.mode,
+    models: await modelsOf(config, data),
+    authenticate: { authenticators: [apiKey({ store: keys, pepper: await readPepper(data.pepper) })] },
+    rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
+    authorize: { policy: await policyOf(config, data), context: () => ({ environment: config.environment }) },
+    ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
+  }
+  // Opened last: from here on it is the guard that closes it.
+  await app.register(modelGuard, { ...options, audit: await auditOf(config, data) })
+}
+
+/** Log lines name the route, not the URL as sent, in which clients put keys. */
+function withoutUrls (logger: FastifyServerOptions['logger']): FastifyServerOptions['logger'] {
+  if (typeof logger !== 'object') return logger
+  return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }) } }
+}
+
+async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
+  if (tls === undefined) return {}
+  return { https: { key: await readFile(tls.keyFile), cert: await readFile(tls.certificateFile), minVersion: 'TLSv1.3' } }
+}
+
+async function auditOf ({ audit: { durability } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+  const identities = await openIdentities({ file: data.identities })
+  const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
+  await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
+  return { log, identities }
+}
+
+/** Every folder below `models/` is a sealed bundle of that name, signed by this server's own key. */
+async function modelsOf ({ models }: ServerConfig, data: DataFolder): Promise<ModelsOptions> {
+  const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
+  return {
+    ...models,
+    models: Object.fromEntries(folders.map(({ name }) => [name, { directory: path.join(data.models, name) }])),
+    keys: [await keyFromFile(data.modelWrappingKey)],
+    trust: { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
+  }
+}
+
+async function limiterOf (app: FastifyInstance, { redis }: ServerConfig): Promise<Limiter> {
+  return redis === undefined ? memoryLimiter({}) : await sharedLimiter(app, redis)
+}
+
+async function policyOf ({ policy }: ServerConfig, data: DataFolder): Promise<ReturnType<typeof loadPolicy>> {
+  const file = policy ?? data.policy
+  return loadPolicy(await readFile(file, 'utf8'), { source: file })
+}

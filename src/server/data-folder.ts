@@ -1,0 +1,40 @@
+import path from 'node:path'
+
+/** Where the reference server keeps what it keeps. */
+export interface DataFolder {
+  readonly root: string
+  readonly keys: string
+  readonly firstKeys: string
+  readonly policy: string
+  readonly models: string
+  readonly audit: string
+  /** What verifies the log's checkpoints, for auditors. */
+  readonly verifierKey: string
+  /** Keys and the map from pseudonyms to people: everything an auditor must not be given. */
+  readonly secrets: string
+  readonly pepper: string
+  readonly logKey: string
+  readonly modelSigningKey: string
+  readonly modelWrappingKey: string
+  readonly identities: string
+}
+
+/** The paths below this folder. */
+export function dataFolder (root: string): DataFolder {
+  const secrets = path.join(root, 'secrets')
+  return {
+    root,
+    keys: path.join(root, 'keys.json'),
+    firstKeys: path.join(root, 'first-keys.json'),
+    policy: path.join(root, 'policy.yaml'),
+    models: path.join(root, 'models'),
+    audit: path.join(root, 'audit'),
+    verifierKey: path.join(root, 'audit.vkey'),
+    secrets,
+    pepper: path.join(secrets, 'pepper'),
+    logKey: path.join(secrets, 'log-signing-key.pem'),
+    modelSigningKey: path.join(secrets, 'model-signing-key.pem'),
+    modelWrappingKey: path.join(secrets, 'model-wrapping-key.json'),
+    identities: path.join(secrets, 'identities.jsonl')
+  }
+}

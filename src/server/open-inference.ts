@@ -1,0 +1,85 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { guardError } from '../errors.ts'
+import type { TensorMetadata } from '../model/tensor.ts'
+import type { ModelHandle } from '../plugins/models.ts'
+import { model, param } from '../plugins/resource.ts'
+import { readInferRequest, type InferBody } from './infer-request.ts'
+import { writeInferResponse } from './infer-response.ts'
+
+const jsonLengthHeader = 'inference-header-content-length'
+
+/**
+ * The Open Inference Protocol v2 over HTTP with the binary tensor data extension, so that KServe and Triton clients work against it.
+ * Health is public, server metadata is for any principal, a model's routes are judged by the policy (`read`, `predict`).
+ */
+export async function openInference (app: FastifyInstance, { name, version }: { readonly name: string, readonly version: string }): Promise<void> {
+  const versioned = model(param('model'), { version: param('version') })
+
+  // A health probe leaves no record: it asks nothing of anyone.
+  app.get('/v2/health/live', { config: { access: 'public', audit: 'none' } }, async () => ({ live: true }))
+  app.get('/v2/health/ready', { config: { access: 'public', audit: 'none' } }, async (_request, reply) => {
+    const ready = app.models?.list().every((handle) => handle.ready) ?? true
+    return await reply.code(ready ? 200 : 503).send({ ready })
+  })
+  app.get('/v2', { config: { access: 'authenticated' } }, async () => ({ name, version, extensions: ['binary_tensor_data'] }))
+
+  await app.register(async (scope) => {
+    parseInferBodies(scope)
+    for (const path of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
+      scope.get(path, { config: { access: { action: 'read', resource: versioned } } }, async (request) => describe(handleOf(request)))
+      scope.get(`${path}/ready`, { config: { access: { action: 'read', resource: versioned } } }, async (request, reply) => {
+        const { id, ready } = handleOf(request)
+        return await reply.code(ready ? 200 : 503).send({ name: id, ready })
+      })
+      scope.post(`${path}/infer`, { config: { access: { action: 'predict', resource: versioned } } }, infer)
+    }
+  })
+}
+
+async function infer (request: FastifyRequest, reply: FastifyReply): Promise<string | Buffer> {
+  const handle = handleOf(request)
+  const inferRequest = readInferRequest(request.body as InferBody)
+  const { outputs } = await handle.run(inferRequest.inputs, { signal: request.signal })
+  const { body, jsonLength } = writeInferResponse(outputs, { modelName: handle.id, modelVersion: handle.version, request: inferRequest })
+  if (jsonLength === undefined) return await reply.type('application/json').send(body)
+  return await reply.type('application/octet-stream').header(jsonLengthHeader, jsonLength).send(body)
+}
+
+function describe ({ id, version, inputs, outputs }: ModelHandle): object {
+  return { name: id, versions: [version], platform: 'onnxruntime_onnx', inputs: inputs.map(describeTensor), outputs: outputs.map(describeTensor) }
+}
+
+/** The protocol writes a dimension of any size as -1. */
+function describeTensor ({ name, datatype, shape }: TensorMetadata): object {
+  return { name, datatype, shape: shape.map((size) => size ?? -1) }
+}
+
+/** The very handle that the policy judged; 404 only after it allowed. */
+function handleOf (request: FastifyRequest): ModelHandle {
+  if (request.model === null) throw guardError('FMG_ERR_MODEL_UNKNOWN', { reason: 'model-unknown' })
+  return request.model
+}
+
+/** Clients send JSON, JSON with binary data behind it, and the latter under any content type or none. */
+function parseInferBodies (scope: FastifyInstance): void {
+  const parseJson = scope.getDefaultJsonParser('error', 'error')
+  scope.removeAllContentTypeParsers()
+  scope.addContentTypeParser(['application/json', '*'], { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer): Promise<InferBody> => {
+    const jsonLength = jsonLengthOf(request, body)
+    const json = await new Promise((resolve, reject) => {
+      void parseJson(request, body.toString('utf8', 0, jsonLength), (error, value: unknown) => {
+        if (error === null) resolve(value)
+        else reject(guardError('FMG_ERR_INPUT_INVALID', { detail: 'the JSON part does not parse', reason: 'input-malformed', cause: error }))
+      })
+    })
+    return { json, binary: body.subarray(jsonLength) }
+  })
+}
+
+function jsonLengthOf (request: FastifyRequest, body: Buffer): number {
+  const header = request.headers[jsonLengthHeader]
+  if (header === undefined) return body.byteLength
+  const length = typeof header === 'string' && /^\d{1,15}$/.test(header) ? Number(header) : Infinity
+  if (length > body.byteLength) throw guardError('FMG_ERR_INPUT_INVALID', { detail: `${jsonLengthHeader} is more than the body`, reason: 'input-malformed' })
+  return length
+}

@@ -1,0 +1,55 @@
+import { copyFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { createApiKey } from '../authn/create-api-key.ts'
+import type { KeyStore } from '../authn/key-store.ts'
+import { ensurePepper } from '../authn/pepper.ts'
+import { exists, makePrivateFolder, writeFileAtomic } from '../files.ts'
+import { sealModel } from '../model/seal-model.ts'
+import { signModel } from '../model/sign-model.ts'
+import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
+import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import type { DataFolder } from './data-folder.ts'
+import { defaultPolicy } from './default-policy.ts'
+import { exampleModel } from './example-model.ts'
+
+/** The keys of the first start, shown once. */
+export interface FirstKeys {
+  readonly admin: string
+  readonly analyst: string
+}
+
+/** Makes whatever a data folder lacks: keys of this server's own, a policy, and the example model, signed and sealed. */
+export async function prepareData (data: DataFolder): Promise<void> {
+  for (const folder of [data.root, data.secrets, data.models]) await makePrivateFolder(folder)
+  await ensurePepper(data.pepper)
+  await ensure(data.logKey, (file) => createSigningKey(file, 'log'))
+  await ensure(data.modelSigningKey, (file) => createSigningKey(file, 'model'))
+  await ensure(data.modelWrappingKey, (file) => createWrappingKey(file))
+  await ensure(data.policy, (file) => writeFileAtomic(file, defaultPolicy))
+  await ensure(path.join(data.models, 'digits'), (folder) => sealExampleModel(data, folder))
+}
+
+async function ensure (file: string, make: (file: string) => Promise<unknown>): Promise<void> {
+  if (!await exists(file)) await make(file)
+}
+
+/** Signs a copy of the example model and seals it, as its owner would by `model-guard model sign` and `model-guard model seal`. */
+async function sealExampleModel (data: DataFolder, destination: string): Promise<void> {
+  const source = path.join(data.root, 'digits.unsealed')
+  await rm(source, { recursive: true, force: true })
+  await makePrivateFolder(source)
+  for (const name of ['model.onnx', 'model.json']) await copyFile(path.join(exampleModel, name), path.join(source, name))
+  await signModel({ directory: source, signer: await signerFromFile(data.modelSigningKey) })
+  await sealModel({ source, destination, recipients: [await keyFromFile(data.modelWrappingKey)] })
+  await rm(source, { recursive: true })
+}
+
+/** Makes an administrator's and an analyst's key in an empty store; `null` when it is not empty. */
+export async function createFirstKeys (store: KeyStore, pepper: Uint8Array): Promise<FirstKeys | null> {
+  if ((await store.list()).length > 0) return null
+  const create = async (id: string, tier: string): Promise<string> => {
+    const { key } = await createApiKey(store, pepper, { principal: { id, type: 'user', org: 'acme', tier, roles: [id] }, label: 'made on the first start' })
+    return key
+  }
+  return { admin: await create('admin', 'standard'), analyst: await create('analyst', 'standard') }
+}

@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto'
+import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import t from 'tap'
+import { exampleModel } from '../../src/server/example-model.ts'
+import { modelGuard } from '../helpers/command.ts'
+
+t.test('what is not understood is said, with exit status 2', async (t) => {
+  t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE/ })
+  t.match(await modelGuard('--help'), { status: 0, stderr: /model-guard serve/ })
+  t.match(await modelGuard('keys', 'lst'), { status: 2, stderr: /there is no keys lst; did you mean keys list\?/ })
+  t.match(await modelGuard('nothing', 'like it'), { status: 2, stderr: /there is no nothing like it\n/ })
+  t.match(await modelGuard('keys', 'list'), { status: 2, stderr: /--store is required\nusage: model-guard keys list/ })
+  t.match(await modelGuard('keys', 'list', '--stor', 'x'), { status: 2, stderr: /Unknown option '--stor'/ })
+  t.match(await modelGuard('keys', 'revoke', '--store', 'x'), { status: 2, stderr: /1 words wanted \(KEY-ID\), 0 given/ })
+  t.match(await modelGuard('keys', 'create', '--store', 'x', '--id', 'a', '--type', 'robot'), { status: 2, stderr: /--type is user or service/ })
+  t.match(await modelGuard('model', 'verify', 'x'), { status: 2, stderr: /--trust or --authority is required/ })
+  t.match(await modelGuard('model', 'seal', 'x', 'y'), { status: 2, stderr: /--recipient is required/ })
+})
+
+t.test('keys are made, listed and revoked', async (t) => {
+  const folder = t.testdir({ secrets: { pepper: `${randomBytes(32).toString('base64')}\n` } })
+  const store = path.join(folder, 'keys.json')
+  await t.test('not without a pepper that only its owner can read', async (t) => {
+    t.match(await modelGuard('keys', 'create', '--store', store, '--id', 'ann'), { status: 1, stderr: /^FMG_ERR_FILE: .*pepper holds a secret but others may read it: chmod 600/ })
+  })
+  const pepper = path.join(folder, 'pepper')
+  await writeFile(pepper, await readFile(path.join(folder, 'secrets', 'pepper')), { mode: 0o600 })
+  const created = await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'ann', '--org', 'acme', '--team', 'red', '--role', 'analyst', '--role', 'viewer', '--scope', 'digits', '--tier', 'trial', '--type', 'user', '--label', 'laptop', '--days', '7', '--environment', 'test', '--json')
+  t.match(created, { status: 0, stderr: '' })
+  const { key, keyId } = JSON.parse(created.stdout) as { key: string, keyId: string }
+  t.match(key, new RegExp(`^fmg_test_${keyId}_`))
+  t.match(await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'bob'), { status: 0, stdout: /^fmg_live_\S+\n\nThis is the only time it is shown\. Key id \S{12}, good until 20/ })
+  t.match(await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'bob', '--days', 'x'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: lifetimeDays/ })
+
+  const listed = await modelGuard('keys', 'list', '--store', store)
+  t.match(listed, { status: 0, stdout: new RegExp(`${keyId}  ann  good  \\S+  laptop\n`) })
+  t.notMatch(listed.stdout, key.slice(-49))
+  t.match(await modelGuard('keys', 'revoke', keyId, '--store', store), { status: 0, stdout: `${keyId} is revoked\n` })
+  t.match(await modelGuard('keys', 'revoke', 'nobodynobody', '--store', store), { status: 1, stdout: 'there is no key nobodynobody\n' })
+  const { keys } = JSON.parse((await modelGuard('keys', 'list', '--store', store, '--json')).stdout) as { keys: unknown[] }
+  t.match(keys[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['digits'], tier: 'trial' })
+  t.match(await modelGuard('keys', 'list', '--store', path.join(folder, 'none.json')), { status: 0, stdout: 'no keys\n' })
+})
+
+t.test('a model goes from its maker to a server', async (t) => {
+  const folder = t.testdir({ model: {} })
+  const at = (...names: string[]): string => path.join(folder, ...names)
+  for (const name of ['model.onnx', 'model.json']) await copyFile(path.join(exampleModel, name), at('model', name))
+  const signing = at('keys', 'signing-key.pem')
+  const wrapping = at('keys', 'wrapping-key.json')
+  t.match(await modelGuard('model', 'keygen', at('keys')), { status: 0, stdout: /verifies; give it to servers/ })
+  t.equal((await stat(signing)).mode & 0o777, 0o600)
+  t.equal((await stat(wrapping)).mode & 0o777, 0o600)
+  t.match(await modelGuard('model', 'sign', at('model'), '--key', signing), { status: 0 })
+  t.match(await modelGuard('model', 'verify', at('model'), '--trust', `${signing}.pub`), { status: 0, stdout: /the signature holds, by the key [0-9a-f]{64}: sha256:/ })
+  t.match(await modelGuard('model', 'seal', at('model'), at('sealed'), '--recipient', wrapping), { status: 0, stdout: /is sealed for key-/ })
+  t.match(await modelGuard('model', 'open', at('sealed'), '--key', wrapping, '--trust', `${signing}.pub`, '--output', at('opened')), { status: 0, stdout: /^digits 1\.0\.0 opens, signed by the key/ })
+  t.same(await readFile(at('opened', 'model.onnx')), await readFile(path.join(exampleModel, 'model.onnx')))
+  t.equal((await stat(at('opened', 'model.onnx'))).mode & 0o777, 0o600)
+
+  t.match(await modelGuard('model', 'keygen', at('others')), { status: 0 })
+  const other = at('others', 'wrapping-key.json')
+  t.match(await modelGuard('model', 'open', at('sealed'), '--key', other, '--trust', `${signing}.pub`), { status: 1, stderr: /^FMG_ERR_/ })
+  t.match(await modelGuard('model', 'open', at('sealed'), '--key', wrapping, '--trust', at('others', 'signing-key.pem.pub')), { status: 1, stderr: /^FMG_ERR_SIGNER_UNTRUSTED/ })
+  t.match(await modelGuard('model', 'rewrap', at('sealed'), '--key', wrapping, '--recipient', other), { status: 0, stdout: /now sealed for key-/ })
+  t.match(await modelGuard('model', 'open', at('sealed'), '--key', other, '--trust', `${signing}.pub`), { status: 0 })
+  t.match(await modelGuard('model', 'open', at('sealed'), '--key', wrapping, '--trust', `${signing}.pub`), { status: 1 })
+  const inspected = JSON.parse((await modelGuard('model', 'inspect', at('sealed'), '--json')).stdout) as object
+  t.match(inspected, { recipients: [{ algorithm: 'A256KW' }], claimedSigner: { method: 'key' } })
+  t.match(await modelGuard('model', 'inspect', at('sealed')), { status: 0, stdout: /"recipients"/ })
+
+  t.match(await modelGuard('model', 'verify', at('model'), '--trust', at('model', 'model.json')), { status: 1, stderr: /FMG_ERR_FILE: .*model\.json is not what was expected in PEM/ })
+  t.match(await modelGuard('model', 'verify', at('model'), '--authority', at('model', 'model.json')), { status: 1, stderr: /FMG_ERR_FILE/ })
+  await writeFile(at('model', 'model.json'), '{}')
+  t.match(await modelGuard('model', 'verify', at('model'), '--trust', `${signing}.pub`), { status: 1, stderr: /^FMG_ERR_MODEL_TAMPERED: .*model\.json/ })
+})
+
+t.test('a policy is checked and its tests are run', async (t) => {
+  const tests = (expect: string): string => `version: 1\nroles: { analyst: { permissions: [model:predict] } }\ntests:\n  - { name: may, principal: { org: acme, roles: [analyst] }, action: predict, resource: { type: model, id: m, org: acme }, expect: ${expect} }\n`
+  const folder = t.testdir({ 'good.yaml': tests('allow'), 'bad.yaml': tests('deny'), 'wrong.yaml': 'version: 1\nrols: {}\n', 'bare.yaml': 'version: 1\n' })
+  const file = (name: string): string => path.join(folder, name)
+  t.match(await modelGuard('policy', 'check', file('good.yaml')), { status: 0, stdout: /good\.yaml is good: 1 roles, 0 rules, 1 tests passed, sha256:/ })
+  t.match(await modelGuard('policy', 'check', file('bad.yaml')), { status: 1, stderr: /FMG_ERR_POLICY_INVALID/ })
+  t.match(await modelGuard('policy', 'check', file('wrong.yaml')), { status: 1, stderr: /wrong\.yaml:2:1: .*roles/ })
+  t.match(await modelGuard('policy', 'check', file('none.yaml')), { status: 1, stderr: /FMG_ERR_FILE: cannot read/ })
+  t.match(await modelGuard('policy', 'test', file('good.yaml')), { status: 0, stdout: 'ok     may: allow by role:analyst\n' })
+  t.match(await modelGuard('policy', 'test', file('bad.yaml')), { status: 1, stdout: 'FAILED may: allow by role:analyst, expected deny\n' })
+  t.match(await modelGuard('policy', 'test', file('bare.yaml')), { status: 0, stdout: /has no tests/ })
+  t.match(JSON.parse((await modelGuard('policy', 'test', file('bad.yaml'), '--json')).stdout), { results: [{ passed: false }] })
+})
+
+t.test('routes are printed with their access', async (t) => {
+  const folder = path.join(import.meta.dirname, '..', '..', '..', '.tap', 'routes')
+  await mkdir(folder, { recursive: true })
+  const file = path.join(folder, 'app.mjs')
+  const program = (route: string, end: string): string => `
+    import Fastify from 'fastify'
+    import { modelGuard, loadPolicy } from 'fastify-model-guard'
+    const app = Fastify()
+    app.register(modelGuard, { mode: 'observe', authenticate: { authenticators: [{ authenticate: () => null }] }, authorize: { policy: loadPolicy('version: 1', { source: 'p' }) } })
+    app.register(async (scope) => { scope.get('/a', { config: { access: 'public' } }, async () => 1); ${route} })
+    export default ${end}`
+  await writeFile(file, program('', 'app'))
+  t.match(await modelGuard('routes', file), { status: 0, stdout: 'GET /a   public\nHEAD /a  public\n' })
+  await writeFile(file, program("scope.post('/b', async () => 1)", '() => app'))
+  t.match(await modelGuard('routes', file), { status: 1, stdout: 'GET /a   public\nHEAD /a  public\nPOST /b  refused\n' })
+  await writeFile(file, 'export default 7')
+  t.match(await modelGuard('routes', file), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: .*app\.mjs has no Fastify instance/ })
+})

@@ -1,0 +1,65 @@
+import { createPublicKey, generateKeyPairSync, randomBytes, sign, X509Certificate, type KeyObject } from 'node:crypto'
+import { AsnConvert, OctetString } from '@peculiar/asn1-schema'
+import {
+  AlgorithmIdentifier, AttributeTypeAndValue, AttributeValue, BasicConstraints, Certificate, ExtendedKeyUsage, Extension, Extensions, id_ce_basicConstraints as basicConstraintsId,
+  id_ce_extKeyUsage as extendedKeyUsageId, id_ce_keyUsage as keyUsageId, KeyUsage, Name, RelativeDistinguishedName, SubjectPublicKeyInfo, TBSCertificate, Validity, Version
+} from '@peculiar/asn1-x509'
+
+/** What a certificate for a test says. Signed with Ed25519, by its issuer's key or its own. */
+export interface CertificateOptions {
+  readonly subject: string
+  readonly issuer?: Issued
+  readonly isAuthority?: boolean
+  readonly maxIntermediates?: number
+  /** Bits of KeyUsageFlags; none for no such extension. */
+  readonly usage?: number
+  /** Object identifiers; none for no such extension. */
+  readonly purposes?: readonly string[]
+  readonly notBefore?: Date
+  readonly notAfter?: Date
+  /** A critical extension that nobody knows. */
+  readonly unknownExtension?: string
+  /** Its own, of any kind where there is an issuer; by default a fresh one. */
+  readonly privateKey?: KeyObject
+}
+
+export interface Issued {
+  readonly certificate: X509Certificate
+  readonly privateKey: KeyObject
+}
+
+const ed25519 = new AlgorithmIdentifier({ algorithm: '1.3.101.112' })
+
+/** Makes a certificate. */
+export function issue (options: CertificateOptions): Issued {
+  const privateKey = options.privateKey ?? generateKeyPairSync('ed25519').privateKey
+  const subject = nameOf(options.subject)
+  const extensions = extensionsOf(options)
+  const tbs = new TBSCertificate({
+    version: Version.v3,
+    serialNumber: new Uint8Array([1, ...randomBytes(8)]).buffer,
+    signature: ed25519,
+    issuer: options.issuer === undefined ? subject : nameOf(options.issuer.certificate.subject.replace('CN=', '')),
+    validity: new Validity({ notBefore: options.notBefore ?? new Date('2026-01-01T00:00:00Z'), notAfter: options.notAfter ?? new Date('2030-01-01T00:00:00Z') }),
+    subject,
+    subjectPublicKeyInfo: AsnConvert.parse(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }), SubjectPublicKeyInfo),
+    ...(extensions.length === 0 ? {} : { extensions: new Extensions(extensions) })
+  })
+  const signature = sign(null, Buffer.from(AsnConvert.serialize(tbs)), options.issuer?.privateKey ?? privateKey)
+  const whole = new Certificate({ tbsCertificate: tbs, signatureAlgorithm: ed25519, signatureValue: new Uint8Array(signature).buffer })
+  return { certificate: new X509Certificate(Buffer.from(AsnConvert.serialize(whole))), privateKey }
+}
+
+function nameOf (commonName: string): Name {
+  return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: '2.5.4.3', value: new AttributeValue({ utf8String: commonName }) })])])
+}
+
+function extensionsOf ({ isAuthority = false, maxIntermediates, usage, purposes, unknownExtension }: CertificateOptions): Extension[] {
+  const extensions: Extension[] = []
+  const add = (extnID: string, value: ArrayBuffer): void => { extensions.push(new Extension({ extnID, critical: true, extnValue: new OctetString(value) })) }
+  if (isAuthority) add(basicConstraintsId, AsnConvert.serialize(new BasicConstraints({ cA: true, ...(maxIntermediates === undefined ? {} : { pathLenConstraint: maxIntermediates }) })))
+  if (usage !== undefined) add(keyUsageId, AsnConvert.serialize(new KeyUsage(usage)))
+  if (purposes !== undefined) add(extendedKeyUsageId, AsnConvert.serialize(new ExtendedKeyUsage([...purposes])))
+  if (unknownExtension !== undefined) add(unknownExtension, AsnConvert.serialize(new OctetString(new ArrayBuffer(1))))
+  return extensions
+}

@@ -1,0 +1,199 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Redis } from 'ioredis'
+import t from 'tap'
+import { startPrivateRedis } from '../../scripts/redis.js'
+import { redisKey } from '../../src/limits/redis-key.ts'
+import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
+import { limitScript } from '../../src/limits/redis-script.ts'
+import { connectRedis, keyPrefix } from '../helpers/redis.ts'
+import { drain, hour, limiterSuite, limitRequest, minute, second, testClock, type TestClock } from './limiter-suite.ts'
+
+let opened = 0
+
+/** A prefix under which nothing is counted yet. */
+function freshPrefix (): string {
+  return `${keyPrefix}${opened++}:`
+}
+
+/** The limiter's script by the clock of a test, which rides along as two more keys, in place of Redis's own. */
+function withClock (client: Redis, clock: TestClock): RedisLike {
+  const script = limitScript.replace("redis.call('TIME')", '{ KEYS[2], KEYS[3] }')
+  return {
+    call: async (_command, _digest, _keys, key = '', ...args) =>
+      await client.call('EVAL', script, 3, key, Math.floor(clock.now / 1e6), clock.now % 1e6, ...args)
+  }
+}
+
+/** A client that answers every command with this. */
+function answering (answer: () => unknown): RedisLike {
+  return { call: async () => answer() }
+}
+
+t.test('Redis', async (t) => {
+  const client = connectRedis(t)
+  limiterSuite(t, () => {
+    const clock = testClock()
+    return { limiter: redisLimiter({ client: withClock(client, clock), prefix: freshPrefix(), timeoutMs: 20_000 }), clock }
+  }, 50)
+})
+
+t.test('it counts by the clock of Redis, in one key that ends with the longest window', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
+  const windows = [hour, minute]
+  t.match(await limiter.consume(limitRequest({ windows })), { allowed: true, window: minute, remaining: 9, resetSeconds: 60 })
+  t.same(await client.keys(`${prefix}*`), [`${prefix}{acme}:ann`])
+  const left = await client.pttl(`${prefix}{acme}:ann`)
+  t.ok(left > 3_500_000 && left <= 3_600_000, `${left} ms are left of an hour`)
+  await client.set(`${prefix}{acme}:bob`, 'what another program wrote')
+  await t.rejects(limiter.consume(limitRequest({ key: 'bob' })), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
+})
+
+t.test('a refused request writes nothing', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
+  t.match(await limiter.consume(limitRequest({ cost: 11 })), { allowed: false })
+  t.equal(await client.exists(`${prefix}{acme}:ann`), 0)
+  await drain(limiter)
+  const before = await client.getBuffer(`${prefix}{acme}:ann`)
+  t.match(await limiter.consume(limitRequest()), { allowed: false })
+  t.same(await client.getBuffer(`${prefix}{acme}:ann`), before)
+})
+
+t.test('a value stays small however long and often it is spent from', async (t) => {
+  const client = connectRedis(t)
+  const clock = testClock()
+  const prefix = freshPrefix()
+  const limiter = redisLimiter({ client: withClock(client, clock), prefix, timeoutMs: 20_000 })
+  for (let seconds = 0; seconds < 200; seconds++) {
+    clock.now += second
+    await limiter.consume(limitRequest({ windows: [{ ...minute, quota: 1000 }] }))
+  }
+  const length = await client.strlen(`${prefix}{acme}:ann`)
+  t.ok(length < 200, `${length} bytes`)
+})
+
+t.test('a decision is one command, and the script comes back by itself after SCRIPT FLUSH', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const client = connectRedis(t, redis.url)
+  const sent: string[] = []
+  const counting: RedisLike = {
+    call: async (command, ...args) => {
+      sent.push(command)
+      return await client.call(command, ...args)
+    }
+  }
+  const limiter = redisLimiter({ client: counting, timeoutMs: 20_000 })
+  await limiter.consume(limitRequest())
+  t.same(sent.splice(0), ['EVALSHA', 'EVAL'])
+  t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 8 })
+  t.same(sent.splice(0), ['EVALSHA'])
+  await client.script('FLUSH')
+  t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 7 })
+  t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 6 })
+  t.same(sent, ['EVALSHA', 'EVAL', 'EVALSHA'])
+})
+
+t.test('four processes at once admit the quota exactly', async (t) => {
+  const prefix = freshPrefix()
+  const nodes = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('limiter-process.js', import.meta.url)), [prefix]))
+  await Promise.all(nodes.map(async (node) => { await once(node, 'message') }))
+  const admitted = await Promise.all(nodes.map(async (node) => {
+    const answer = once(node, 'message')
+    node.send('go')
+    return Number((await answer)[0])
+  }))
+  t.equal(admitted.reduce((sum, count) => sum + count), 1000)
+})
+
+t.test('a Redis that stands still or is gone refuses within the time-out', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const client = connectRedis(t, redis.url)
+  const limiter = redisLimiter({ client, timeoutMs: 200 })
+  t.match(await limiter.consume(limitRequest()), { allowed: true })
+
+  process.kill(redis.pid, 'SIGSTOP')
+  const asked = performance.now()
+  await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', statusCode: 503, reason: 'limiter-timeout' })
+  const waited = performance.now() - asked
+  t.ok(waited >= 199 && waited < 2000, `answered after ${waited} ms`)
+
+  process.kill(redis.pid, 'SIGCONT')
+  await client.ping()
+  t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 7 }, 'what was not answered was counted')
+
+  const impatient = connectRedis(t, redis.url, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
+  await once(impatient, 'ready')
+  await redis.stop()
+  await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
+  await t.rejects(redisLimiter({ client: impatient }).consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
+})
+
+t.test('an answer that came while this process was busy is not late', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  await redisLimiter({ client, prefix, timeoutMs: 20_000 }).consume(limitRequest())
+  const answer = redisLimiter({ client, prefix, timeoutMs: 50 }).consume(limitRequest())
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150)
+  t.match(await answer, { allowed: true })
+})
+
+t.test('a client that fails, whichever way, never allows', async (t) => {
+  const failures: RedisLike[] = [
+    { call: () => { throw new Error('no connection') } },
+    { call: async () => { throw new Error('LOADING Redis is loading the dataset in memory') } },
+    { call: async () => { throw new Error('NOSCRIPT No matching script') } }
+  ]
+  for (const client of failures) {
+    await t.rejects(redisLimiter({ client }).consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error', cause: Error })
+  }
+  let calls = 0
+  await t.rejects(redisLimiter({ client: answering(() => { calls++; throw new Error('READONLY') }) }).consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
+  t.equal(calls, 1, 'only an unknown script is sent again')
+  for (const answer of [null, undefined, 'OK', 1, [], [1], [1, 1, 0], [0, 1, 0, 0], [2, 1, 0, 0], [1, null, 0, 0], [1, 1, '', 0], [1, 1, 0, -1], [1, 1, 0, null], [1.5, 1, 0, {}]]) {
+    await t.rejects(redisLimiter({ client: answering(() => answer) }).consume(limitRequest()),
+      { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' }, JSON.stringify(answer))
+  }
+  t.match(await redisLimiter({ client: answering(() => ['1', '4', '1', '0']) }).consume(limitRequest()), { allowed: true, remaining: 6 }, 'numbers as strings are numbers')
+})
+
+t.test('questions that nobody answers do not pile up', async (t) => {
+  const waiting: ((answer: unknown) => void)[] = []
+  const client: RedisLike = { call: async () => await new Promise((resolve) => { waiting.push(resolve) }) }
+  const limiter = redisLimiter({ client, timeoutMs: 1, maxPending: 2 })
+  for (const reason of ['limiter-timeout', 'limiter-timeout', 'limiter-overloaded', 'limiter-overloaded']) {
+    await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason })
+  }
+  t.equal(waiting.length, 2)
+  waiting[0]?.([1, 1, 0, 0])
+  await setImmediate()
+  await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-timeout' }, 'a late answer makes room')
+})
+
+t.test('an answer leaves no timer behind', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
+  const before = timers()
+  await redisLimiter({ client: answering(() => [1, 1, 0, 0]), timeoutMs: 60_000 }).consume(limitRequest())
+  t.equal(timers(), before)
+})
+
+t.test('a key shows group and key where they are harmless, and is placed by the group alone', async (t) => {
+  t.equal(redisKey('limit:', 'acme', 'https://issuer.example|ann'), 'limit:{acme}:https://issuer.example|ann')
+  t.equal(redisKey('limit:', 'a}:{b', '\r\né%'), 'limit:{a%7d;:%7b;b}:%d;%a;%e9;%25;')
+  t.match(redisKey('', 'g', 'x'.repeat(257)), /^\{g\}:%sha256;[0-9a-f]{64}$/)
+  t.equal(redisKey('', 'g', 'x'.repeat(256)), `{g}:${'x'.repeat(256)}`)
+})
+
+t.test('options are read strictly', async (t) => {
+  const client = answering(() => null)
+  for (const options of [{}, { client: {} }, { client, prefix: 'a{b}' }, { client, prefix: '' }, { client, timeoutMs: 0 }, { client, maxPending: 0 }, { client, timeout: 5 }]) {
+    t.throws(() => { Reflect.apply(redisLimiter, undefined, [options]) }, { code: 'FMG_ERR_OPTION_INVALID', message: /redisLimiter\./ })
+  }
+})
