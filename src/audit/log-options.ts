@@ -19,10 +19,10 @@ export interface LogOptions {
   /** The map behind the records' pseudonyms: made durable before the first line that uses a new one. */
   readonly identities?: Identities | undefined
   /**
-   * `before-response`: `done` is called when the record is durable. `async`: at once, and a crash may lose what was appended
-   * within the last moments.
+   * `before-response`, the default: `done` is called when the record is durable. `async`: at once, and a crash may lose what
+   * was appended within the last moments.
    */
-  readonly durability: Durability
+  readonly durability?: Durability | undefined
   /** A segment that has grown to so many bytes is followed by a new one. Default 64 MiB. */
   readonly maxSegmentBytes?: number | undefined
   /** Tiles and checkpoint follow a record within this time. Default 1000. */
@@ -51,7 +51,7 @@ export const readLogOptions = object({
   origin: anyThat((value): value is string => typeof value === 'string' && isKeyName(value), 'a name without spaces, control characters and +'),
   signer: havingMethods<Signer>('sign'),
   identities: optional(havingMethods<Identities>('principal', 'flush')),
-  durability: oneOf('before-response', 'async'),
+  durability: withDefault(oneOf('before-response', 'async'), 'before-response'),
   maxSegmentBytes: withDefault(integer({ min: 1 }), 67_108_864),
   checkpointIntervalMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 1000),
   maxWaitingUnits: withDefault(integer({ min: 1 }), 16_777_216),

@@ -1,5 +1,5 @@
 import { guardError } from '../errors.ts'
-import { lockFolder, makePrivateFolder, type FolderLock } from '../files.ts'
+import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
 import { createAppender, type AppendDone, type Appender } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
@@ -57,7 +57,7 @@ export async function openLog (options: LogOptions): Promise<AuditLog> {
   }
 }
 
-async function openLocked (settings: ReadLogOptions, verifierKey: string, lock: FolderLock): Promise<AuditLog> {
+async function openLocked (settings: ReadLogOptions, verifierKey: string, lock: Lock): Promise<AuditLog> {
   const recovered = await recoverLog(settings.directory, parseVerifierKey(verifierKey))
   const segments = await openSegmentWriter({
     folder: segmentsFolder(settings.directory), maxBytes: settings.maxSegmentBytes, newest: recovered.newest
@@ -73,7 +73,7 @@ async function openLocked (settings: ReadLogOptions, verifierKey: string, lock: 
 interface LogParts {
   readonly settings: ReadLogOptions
   readonly verifierKey: string
-  readonly lock: FolderLock
+  readonly lock: Lock
   readonly recovered: Recovered
   readonly segments: SegmentWriter
 }
