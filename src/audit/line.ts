@@ -1,0 +1,95 @@
+import type { AuditRecord } from './record.ts'
+import { cutText, detailJson } from './detail.ts'
+
+/** Bytes of the longest line, its line feed not counted: C2SP tlog-tiles holds an entry's length in two bytes. */
+export const maxLineBytes = 65_535
+
+/** A line that lacks its number: `seq` stands between the two parts, and is known only when the line is written. */
+export interface LineDraft {
+  readonly head: string
+  readonly tail: string
+}
+
+/**
+ * Writes a record as canonical JSON (RFC 8785) but for its `seq`. Never throws.
+ * Texts of more than 512 UTF-16 code units are cut with `…`, lone surrogates become U+FFFD, numbers that are not finite are
+ * left out: 17 texts of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes} whatever they hold.
+ */
+export function draftLine (record: AuditRecord): LineDraft {
+  return {
+    // RFC 8785 section 3.2.3: members in the order of their names' UTF-16 code units.
+    head: action(record.action) +
+      number(',"amends":', record.amends) +
+      number(',"count":', record.count) +
+      text(',"credential_id":', record.credential_id) +
+      credentialMethod(record.credential_method) +
+      detail(record.detail) +
+      number(',"duration_ms":', record.duration_ms) +
+      facts(record.facts) +
+      number(',"http_status":', record.http_status) +
+      text(',"input_hash":', record.input_hash) +
+      modelDigest(record.model_digest) +
+      modelId(record.model_id) +
+      modelVersion(record.model_version) +
+      org(record.org) +
+      text(',"output_hash":', record.output_hash) +
+      policy(record.policy) +
+      reason(record.reason) +
+      text(',"request_id":', record.request_id) +
+      rule(record.rule),
+    tail: status(record.status) +
+      text(',"timestamp":', record.timestamp) +
+      text(',"user_id":', record.user_id) + '}'
+  }
+}
+
+/** Gives a draft its number. */
+export function numberLine (draft: LineDraft, seq: number): string {
+  return `${draft.head},"seq":${seq}${draft.tail}`
+}
+
+/** The one canonical line of a record, without its line feed. */
+export function auditLine (record: AuditRecord, seq: number): string {
+  return numberLine(draftLine(record), seq)
+}
+
+const action = steady('{"action":')
+const credentialMethod = steady(',"credential_method":')
+const facts = steady(',"facts":')
+const modelDigest = steady(',"model_digest":')
+const modelId = steady(',"model_id":')
+const modelVersion = steady(',"model_version":')
+const org = steady(',"org":')
+const policy = steady(',"policy":')
+const reason = steady(',"reason":')
+const rule = steady(',"rule":')
+const status = steady(',"status":')
+
+/** A member that mostly says what it said in the record before: its text is kept, which saves a third of a line's cost. */
+function steady (name: string): (value: string | undefined) => string {
+  let last: string | undefined
+  let written = ''
+  return (value) => {
+    if (value !== last) {
+      written = text(name, value)
+      last = value
+    }
+    return written
+  }
+}
+
+// All but what JSON takes as it is: quotes, backslashes, control characters and surrogates, paired ones too, go the slow way.
+const special = /[^ !#-[\]-\ud7ff\ue000-\uffff]/
+
+function text (name: string, value: string | undefined): string {
+  if (value === undefined) return ''
+  return value.length > 512 || special.test(value) ? name + JSON.stringify(cutText(value)) : `${name}"${value}"`
+}
+
+function number (name: string, value: number | undefined): string {
+  return Number.isFinite(value) ? name + JSON.stringify(value) : ''
+}
+
+function detail (value: AuditRecord['detail']): string {
+  return value === undefined ? '' : `,"detail":${detailJson(value)}`
+}

@@ -1,0 +1,68 @@
+import { anyThat, functionOf, havingMethods, integer, object, oneOf, optional, string, withDefault } from '../options.ts'
+import type { Signer } from '../secrets/signer.ts'
+import type { Durability } from './appender.ts'
+import type { Checkpoint } from './checkpoint.ts'
+import type { Identities } from './identities.ts'
+import { isKeyName } from './note.ts'
+
+/** How a log is opened. */
+export interface LogOptions {
+  /** The log's folder, made when it is not there, and held by one process at a time. */
+  readonly directory: string
+  /**
+   * Names the log in its checkpoints, and its key: by custom a URL without a scheme, such as `example.com/audit`. No spaces,
+   * no `+`. A log that was begun under one origin does not open under another.
+   */
+  readonly origin: string
+  /** Signs the checkpoints; its key is Ed25519. */
+  readonly signer: Signer
+  /** The map behind the records' pseudonyms: made durable before the first line that uses a new one. */
+  readonly identities?: Identities | undefined
+  /**
+   * `before-response`, the default: `done` is called when the record is durable. `async`: at once, and a crash may lose what
+   * was appended within the last moments.
+   */
+  readonly durability?: Durability | undefined
+  /** A segment that has grown to so many bytes is followed by a new one. Default 64 MiB. */
+  readonly maxSegmentBytes?: number | undefined
+  /** Tiles and checkpoint follow a record within this time. Default 1000. */
+  readonly checkpointIntervalMs?: number | undefined
+  /** UTF-16 code units of lines, about, that may wait, beside those being written, before records are refused. Default 16,777,216. */
+  readonly maxWaitingUnits?: number | undefined
+  /** How long `close` waits for each of its steps. Default 5000. */
+  readonly closeTimeoutMs?: number | undefined
+  /** Milliseconds since the epoch, for the log's own records. Default `Date.now`. */
+  readonly clock?: (() => number) | undefined
+  /** Told of every checkpoint that was published: the place to hand it to a witness or a second sink. */
+  readonly onCheckpoint?: ((checkpoint: Checkpoint) => void) | undefined
+  /** Told of every failure to write, sign or publish. Default: a process warning. */
+  readonly onError?: ((error: Error) => void) | undefined
+}
+
+/** {@link LogOptions} with the defaults filled in. */
+export type ReadLogOptions = ReturnType<typeof readLogOptions>
+
+/**
+ * Checks options and fills in what was left out.
+ * @throws FMG_ERR_OPTION_INVALID naming the first that is not right.
+ */
+export const readLogOptions = object({
+  directory: string(),
+  origin: anyThat((value): value is string => typeof value === 'string' && isKeyName(value), 'a name without spaces, control characters and +'),
+  signer: havingMethods<Signer>('sign'),
+  identities: optional(havingMethods<Identities>('principal', 'flush')),
+  durability: withDefault(oneOf('before-response', 'async'), 'before-response'),
+  maxSegmentBytes: withDefault(integer({ min: 1 }), 67_108_864),
+  checkpointIntervalMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 1000),
+  maxWaitingUnits: withDefault(integer({ min: 1 }), 16_777_216),
+  closeTimeoutMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 5000),
+  clock: withDefault(functionOf<() => number>(), Date.now),
+  onCheckpoint: withDefault(functionOf<(checkpoint: Checkpoint) => void>(), ignore),
+  onError: withDefault(functionOf<(error: Error) => void>(), warn)
+})
+
+function ignore (): void {}
+
+function warn (error: Error): void {
+  process.emitWarning(error)
+}

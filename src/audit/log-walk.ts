@@ -1,0 +1,117 @@
+import { stat } from 'node:fs/promises'
+import { hasRoot, type Checkpoint } from './checkpoint.ts'
+import { lineSeq } from './line-check.ts'
+import { hashLeafInPlace } from './merkle.ts'
+import { listSegments, readLineBlocks, segmentsFolder, type LineBlock } from './segment-files.ts'
+import { checkPartials, checkTile, mostPrecise, type LogProblem } from './tile-check.ts'
+import { tileWidth, type Tile } from './tiles.ts'
+import { createTree } from './tree.ts'
+
+/** What a checkpoint says, whoever signed it. */
+export type Claim = Pick<Checkpoint, 'origin' | 'size' | 'root'>
+
+export interface WalkOptions {
+  readonly directory: string
+  /** What the tiles are held against, and the lines. */
+  readonly checkpoint: Claim | undefined
+  /** An earlier claim that the lines are held against. */
+  readonly saved: Claim | undefined
+}
+
+export interface Walked {
+  /** Lines that are whole, canonical and in their place. */
+  readonly size: number
+  /** Bytes after the last whole line. */
+  readonly tornBytes: number
+  readonly problems: readonly LogProblem[]
+}
+
+/** Recomputes a log from its lines, up to the first that is wrong, and holds everything else on disk against them. */
+export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): Promise<Walked> {
+  const tree = createTree()
+  const problems: LogProblem[] = []
+  const covered = checkpoint?.size ?? 0
+  const claims = [{ claim: checkpoint, name: 'the checkpoint' }, { claim: saved, name: 'the saved checkpoint' }]
+  let checking: Promise<void> = Promise.resolve()
+  let edge: readonly Tile[] = []
+  let tornBytes = 0
+
+  settleClaims()
+  for (const { file, firstSeq } of await listSegments(segmentsFolder(directory))) {
+    if (tornBytes > 0) refuse('is torn, and is not the last')
+    else if (firstSeq !== tree.size) refuse(`is missing: the next segment begins with ${firstSeq}`)
+    if (problems.length > 0) break
+    await walkSegment(file)
+  }
+  await checking
+  await check(edge)
+  if (problems.length === 0) missing()
+  else await checkUnfinished()
+  return { size: tree.size, tornBytes, problems: mostPrecise(problems) }
+
+  async function walkSegment (file: string): Promise<void> {
+    for await (const block of readLineBlocks(file)) {
+      if (block.torn) tornBytes = (await stat(file)).size - block.offset
+      else addLines(block)
+      // The tiles of these lines are read while the next ones are hashed.
+      await checking
+      checking = check(tree.full.filter(isPromised))
+      tree.dropFull(tree.full.length)
+      if (problems.length > 0) return
+    }
+  }
+
+  function addLines ({ bytes }: LineBlock): void {
+    for (let start = 1, end; start < bytes.length; start = end + 1) {
+      end = bytes.indexOf(10, start)
+      const seq = lineSeq(bytes, start, end)
+      if (seq !== tree.size) {
+        refuse(seq === undefined ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
+        return
+      }
+      tree.append(bytes, start, end, hashLeafInPlace(bytes, start, end))
+      if (tree.size === covered || tree.size === saved?.size) settleClaims()
+    }
+  }
+
+  function refuse (what: string): void {
+    problems.push({ seq: tree.size, what: `record ${tree.size} ${what}` })
+  }
+
+  function settleClaims (): void {
+    if (tree.size === covered) edge = tree.partial()
+    for (const { claim, name } of claims) {
+      if (claim?.size !== tree.size || hasRoot(claim, tree.root())) continue
+      problems.push({ what: `the first ${claim.size} records do not have the root of ${name}` })
+    }
+  }
+
+  function missing (): void {
+    for (const { claim, name } of claims) {
+      if (claim !== undefined && claim.size > tree.size) refuse(`is missing: ${name} covers ${claim.size}`)
+    }
+  }
+
+  /** What the checkpoint does not cover may be there, or not yet. */
+  function isPromised ({ level, index }: Tile): boolean {
+    return (index + 1) * tileWidth * (level === 'entries' ? 1 : tileWidth ** level) <= covered
+  }
+
+  async function check (tiles: readonly Tile[]): Promise<void> {
+    await Promise.all(tiles.map(async (tile) => {
+      const found = await checkTile(directory, tile)
+      const earlier = tile.width < tileWidth ? await checkPartials(directory, tile) : []
+      problems.push(...found === undefined ? [] : [found], ...earlier)
+    }))
+  }
+
+  /** The lines of the last bundle before reading stopped: one of them may be the first that is wrong. */
+  async function checkUnfinished (): Promise<void> {
+    for (const tile of tree.partial()) {
+      const promised = Math.min(tileWidth, covered - tile.index * tileWidth)
+      if ((tile.level !== 'entries' && tile.level !== 0) || promised < tile.width) continue
+      const problem = await checkTile(directory, tile, promised)
+      if (problem !== undefined) problems.push(problem)
+    }
+  }
+}

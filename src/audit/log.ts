@@ -1,0 +1,162 @@
+import { guardError } from '../errors.ts'
+import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
+import { createAppender, type AppendDone, type Appender } from './appender.ts'
+import type { Checkpoint } from './checkpoint.ts'
+import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
+import { formatVerifierKey, parseVerifierKey } from './note.ts'
+import { createPublisher } from './publisher.ts'
+import type { AuditRecord } from './record.ts'
+import { recoverLog, type Recovered, type Repair } from './recover.ts'
+import { publishInTime } from './schedule.ts'
+import { segmentsFolder } from './segment-files.ts'
+import { openSegmentWriter, type SegmentWriter } from './segment-writer.ts'
+
+/** A tamper-evident log of records: durable lines, a Merkle tree over them, signed checkpoints of that tree. */
+export interface AuditLog {
+  /**
+   * Appends a record under the next seq, without a gap. `done` is called once: with the seq, or with
+   * FMG_ERR_AUDIT_UNAVAILABLE when the record is not in the log and will not be. At once (before `append` returns) when the
+   * record is refused because too many wait, when the log is closed, and always in `async` mode.
+   * Never throws, whatever the record holds.
+   */
+  append (record: AuditRecord, done: AppendDone): void
+  /**
+   * Publishes a checkpoint that covers everything appended before, now instead of within the interval.
+   * @throws FMG_ERR_AUDIT_UNAVAILABLE, or what the signer or the file system says.
+   */
+  checkpoint (): Promise<Checkpoint>
+  /** Records that are durable. */
+  readonly size: number
+  /** What verifies the checkpoints: C2SP signed-note `vkey`. */
+  readonly verifierKey: string
+  /**
+   * Takes no more records, makes durable what waits, publishes a last checkpoint and lets go of the folder. Each step has a
+   * time-out; a step that fails does not keep the next from being tried, and the first failure is what `close` rejects with.
+   * A folder into which lines are still being written then stays locked until the process ends.
+   */
+  close (): Promise<void>
+}
+
+/**
+ * Opens a log, a new one where there is none, and mends what a crash has left: a torn last line is cut, tiles are rebuilt,
+ * and each such repair is itself a record (`log:recover`).
+ * @throws FMG_ERR_OPTION_INVALID for wrong options.
+ * @throws FMG_ERR_FILE when another process holds the folder.
+ * @throws FMG_ERR_LOG_INCONSISTENT when the log contradicts its checkpoint or itself.
+ */
+export async function openLog (options: LogOptions): Promise<AuditLog> {
+  const settings = readLogOptions(options, 'audit')
+  const verifierKey = formatVerifierKey(settings.origin, settings.signer.publicKey)
+  await makePrivateFolder(segmentsFolder(settings.directory))
+  const lock = await lockFolder(settings.directory)
+  try {
+    return await openLocked(settings, verifierKey, lock)
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+async function openLocked (settings: ReadLogOptions, verifierKey: string, lock: Lock): Promise<AuditLog> {
+  const recovered = await recoverLog(settings.directory, parseVerifierKey(verifierKey))
+  const segments = await openSegmentWriter({
+    folder: segmentsFolder(settings.directory), maxBytes: settings.maxSegmentBytes, newest: recovered.newest
+  })
+  try {
+    return await startLog({ settings, verifierKey, lock, recovered, segments })
+  } catch (error) {
+    await segments.close()
+    throw error
+  }
+}
+
+interface LogParts {
+  readonly settings: ReadLogOptions
+  readonly verifierKey: string
+  readonly lock: Lock
+  readonly recovered: Recovered
+  readonly segments: SegmentWriter
+}
+
+async function startLog ({ settings, verifierKey, lock, recovered, segments }: LogParts): Promise<AuditLog> {
+  const { tree, published, repairs } = recovered
+  const appender = createAppender({ ...settings, segments, tree })
+  const publisher = createPublisher({ ...settings, tree, key: parseVerifierKey(verifierKey), last: published })
+  const schedule = publishInTime({ ...settings, tree, publish: checkpoint })
+  let closing: Promise<void> | undefined
+
+  async function checkpoint (): Promise<Checkpoint> {
+    await appender.flush()
+    appender.integrate()
+    return await publisher.publish()
+  }
+
+  async function finish (): Promise<void> {
+    schedule.stop()
+    const { closeTimeoutMs } = settings
+    const flushed = await settle(appender.flush(), closeTimeoutMs)
+    appender.integrate()
+    const checkpointed = await settle(publisher.publish(), closeTimeoutMs)
+    // What hangs may still write: nobody else may have the folder before this process is gone.
+    const hanging = flushed instanceof Overdue || checkpointed instanceof Overdue
+    const released = hanging ? undefined : await settle(release(), closeTimeoutMs)
+    const failure = flushed ?? checkpointed ?? released
+    if (failure !== undefined) throw failure
+  }
+
+  async function release (): Promise<void> {
+    try {
+      await segments.close()
+    } finally {
+      await lock.release()
+    }
+  }
+
+  await recordRepairs(appender, repairs, settings.clock)
+  // A new log begins with a checkpoint of nothing: a log without one has lost it.
+  if (published === undefined) await checkpoint()
+  else if (tree.size > published.size || repairs.length > 0) schedule.wake()
+
+  return {
+    verifierKey,
+    checkpoint,
+    get size () { return appender.size },
+    append (record, done) {
+      if (closing !== undefined) {
+        done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-closed' }), -1)
+        return
+      }
+      appender.append(record, done)
+      schedule.wake()
+    },
+    close () {
+      closing ??= finish()
+      return closing
+    }
+  }
+}
+
+async function recordRepairs (appender: Appender, repairs: readonly Repair[], clock: () => number): Promise<void> {
+  await Promise.all(repairs.map(({ reason, detail }) => new Promise<void>((resolve, reject) => {
+    const timestamp = new Date(clock()).toISOString()
+    appender.append({ timestamp, action: 'log:recover', status: 'success', reason, detail }, (error) => { if (error === null) resolve(); else reject(error) })
+  })))
+}
+
+/** A step of closing that took too long. */
+class Overdue extends Error {}
+
+/** Waits for a step, but not for ever; gives its failure instead of throwing it. */
+async function settle (step: Promise<unknown>, timeoutMs: number): Promise<Error | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const overdue = new Promise<Error>((resolve) => {
+    timer = setTimeout(() => { resolve(new Overdue(`no end within ${timeoutMs} ms`)) }, timeoutMs)
+  })
+  const failure = await Promise.race([overdue, step.then(() => undefined, toError)])
+  clearTimeout(timer)
+  return failure
+}
+
+function toError (thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('closing failed', { cause: thrown })
+}

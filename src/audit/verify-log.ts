@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises'
+import { isGuardError } from '../errors.ts'
+import { exists } from '../files.ts'
+import { openCheckpoint, parseCheckpointText } from './checkpoint.ts'
+import { walkLog, type Claim } from './log-walk.ts'
+import { parseNote, parseVerifierKey, type VerifierKey } from './note.ts'
+import { checkpointFile } from './publisher.ts'
+import type { LogProblem } from './tile-check.ts'
+
+export interface VerifyOptions {
+  /** The log's folder. It may be in use. */
+  readonly directory: string
+  /** `vkey` of the log (C2SP signed-note). Without it no signature is checked, and the report says so. */
+  readonly verifierKey?: string | undefined
+  /** A checkpoint of this log that was kept elsewhere: what the log must be a continuation of. */
+  readonly savedCheckpoint?: string | undefined
+}
+
+/** What verification found. */
+export interface LogReport {
+  /** Whether nothing was found wrong. */
+  readonly ok: boolean
+  /** Records whose lines are whole, canonical and in their place. */
+  readonly size: number
+  /** Records that the checkpoint covers; those after it are only durable, nothing vouches for them yet. */
+  readonly checkpointSize: number
+  readonly signature: 'verified' | 'not-checked' | 'invalid'
+  /**
+   * No checkpoint is known to have left the machine: whoever owns the machine could have written all of this anew.
+   * True unless the log continues a saved checkpoint.
+   */
+  readonly unwitnessed: boolean
+  /** Records that the saved checkpoint vouches for. */
+  readonly witnessedSize: number
+  /** Bytes after the last whole line: a record that was being written. */
+  readonly tornBytes: number
+  /** What is wrong, the lowest seq first; reading stops soon after the first. */
+  readonly problems: readonly LogProblem[]
+}
+
+/**
+ * Recomputes a whole log from its lines: each canonical and gapless, every leaf and node, every tile and entry bundle, the
+ * root of the checkpoint and its signature, the root of a saved earlier checkpoint. In little memory however long the log is.
+ * @throws FMG_ERR_OPTION_INVALID for a malformed verifier key.
+ * @throws FMG_ERR_LOG_INCONSISTENT for a saved checkpoint that is malformed or that the key does not verify. What is wrong
+ * with the log itself is reported, not thrown.
+ * @throws FMG_ERR_FILE when there is no log in the folder.
+ */
+export async function verifyLog ({ directory, verifierKey, savedCheckpoint }: VerifyOptions): Promise<LogReport> {
+  const key = verifierKey === undefined ? undefined : parseVerifierKey(verifierKey)
+  const saved = savedCheckpoint === undefined ? undefined : readClaim(savedCheckpoint, key)
+  const { checkpoint, problem } = await readCheckpoint(directory, key)
+  const { size, tornBytes, problems } = await walkLog({ directory, checkpoint, saved })
+  const all = [...problems, ...problem === undefined ? [] : [problem], ...checkOrigins(checkpoint, saved)]
+  const witnessedSize = all.length === 0 ? saved?.size ?? 0 : 0
+  return {
+    ok: all.length === 0,
+    size,
+    checkpointSize: checkpoint?.size ?? 0,
+    signature: problem !== undefined ? 'invalid' : key === undefined ? 'not-checked' : 'verified',
+    unwitnessed: witnessedSize === 0,
+    witnessedSize,
+    tornBytes,
+    problems: all.sort((a, b) => rank(a) - rank(b))
+  }
+}
+
+function rank ({ seq }: LogProblem): number {
+  return seq ?? Number.MAX_SAFE_INTEGER
+}
+
+function readClaim (note: Buffer | string, key: VerifierKey | undefined): Claim {
+  return key === undefined ? parseCheckpointText(parseNote(note).text) : openCheckpoint(note, key)
+}
+
+async function readCheckpoint (directory: string, key: VerifierKey | undefined): Promise<{ checkpoint?: Claim, problem?: LogProblem }> {
+  const file = checkpointFile(directory)
+  if (!await exists(file)) return { problem: { what: 'the checkpoint is missing' } }
+  try {
+    return { checkpoint: readClaim(await readFile(file), key) }
+  } catch (error) {
+    if (!isGuardError(error, 'FMG_ERR_LOG_INCONSISTENT')) throw error
+    return { problem: { what: error.message } }
+  }
+}
+
+function checkOrigins (checkpoint: Claim | undefined, saved: Claim | undefined): LogProblem[] {
+  if (checkpoint === undefined || saved === undefined || saved.origin === checkpoint.origin) return []
+  return [{ what: `the saved checkpoint is of ${saved.origin}, the log is ${checkpoint.origin}` }]
+}
