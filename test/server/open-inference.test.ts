@@ -119,8 +119,8 @@ t.test('the reference server', async (t) => {
   })
 
   t.test('a model whose thread is gone is not ready, and the server neither', async (t) => {
-    const { find, list } = app.models
-    const [handle] = list()
+    const models = { ...app.models }
+    const [handle] = app.models.list()
     if (handle === undefined) throw new Error('there is no model')
     const gone = { ...handle, ready: false }
     Object.assign(app.models, { find: () => gone, list: () => [gone] })
@@ -129,7 +129,7 @@ t.test('the reference server', async (t) => {
       t.equal(response.status, 503)
       t.same(await response.json(), body)
     }
-    Object.assign(app.models, { find, list })
+    Object.assign(app.models, models)
   })
 
   t.test('an unknown model or version is 403 to whom the policy does not allow it, 404 to whom it does', async (t) => {
