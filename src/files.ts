@@ -101,36 +101,30 @@ export async function lockFile (file: string, timeoutMs = 5000): Promise<Lock> {
 
 /** The lock, or the id of the process that has it. */
 async function takeLock (file: string): Promise<Lock | string> {
-  const lock = { release: async () => { await rm(file, { force: true }) } }
-  if (await writeNew(file)) return lock
-  const holder = await readFile(file, 'utf8').catch(() => '')
+  if (await writeNew(file)) return { release: async () => { await rm(file, { force: true }) } }
+  const holder = await readHolder(file)
   const space = holder.indexOf(' ')
   const [pid, started] = [holder.slice(0, space), holder.slice(space + 1)]
   if (pid === '' || isHeldBy(Number(pid), started)) return pid
-  await moveAside(file, holder)
-  return await writeNew(file) ? lock : pid
+  // Of all who see a dead holder's lock one may remove it, and only as long as it is still that one.
+  const removal = await takeLock(`${file}.removal`)
+  if (typeof removal === 'string') return removal
+  if (await readHolder(file) === holder) await rm(file)
+  await removal.release()
+  return await takeLock(file)
 }
 
-/** Removes the lock of a dead holder, and only that: another process may have taken it over a moment ago. */
-async function moveAside (file: string, holder: string): Promise<void> {
-  const aside = `${file}.${randomBytes(6).toString('hex')}`
-  await rename(file, aside).catch(() => undefined)
-  if (await readFile(aside, 'utf8').catch(() => holder) !== holder) await link(aside, file).catch(() => undefined)
-  await rm(aside, { force: true })
+async function readHolder (file: string): Promise<string> {
+  return await readFile(file, 'utf8').catch(() => '')
 }
 
+/** A link appears with its content already in it: nobody reads a lock that does not yet name its holder. */
 async function writeNew (file: string): Promise<boolean> {
   const complete = `${file}.${randomBytes(6).toString('hex')}`
   await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
-  try {
-    // A link appears with its content already in it: nobody reads a lock that does not yet name its holder.
-    await link(complete, file)
-    return true
-  } catch {
-    return false
-  } finally {
-    await unlink(complete)
-  }
+  const isNew = await link(complete, file).then(() => true, () => false)
+  await unlink(complete)
+  return isNew
 }
 
 function isHeldBy (pid: number, started: string): boolean {

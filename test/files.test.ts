@@ -75,6 +75,14 @@ t.test('a lock of a process that is gone is taken over, of one that runs it is n
     await rm(path.join(folder, 'lock'), { force: true })
   }
 
+  await writeFile(path.join(folder, 'lock'), '999999999 1')
+  await writeFile(path.join(folder, 'lock.removal'), (await readFile('/proc/self/stat', 'utf8')).replace(/^(\d+) .*\) (?:\S+ ){19}(\d+) [^]*$/, '$1 $2'))
+  await t.rejects(lockFolder(folder), { message: new RegExp(`in use by process ${process.pid}`) }, 'while another is removing it')
+  await rm(path.join(folder, 'lock.removal'))
+  const racing = await Promise.allSettled(Array.from({ length: 50 }, async () => await lockFolder(folder)))
+  t.equal(racing.filter(({ status }) => status === 'fulfilled').length, 1, 'of many that find a dead lock one gets it')
+  await rm(path.join(folder, 'lock'))
+
   await writeFile(path.join(folder, 'lock'), '')
   await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' }, 'a lock that names nobody is not taken over')
   await rm(path.join(folder, 'lock'))

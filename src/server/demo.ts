@@ -10,7 +10,6 @@ import { isGuardError } from '../errors.ts'
 import { openModel } from '../model/open-model.ts'
 import { keyFromFile } from '../secrets/key-file.ts'
 import type { ServerConfig } from './config.ts'
-import type { DataFolder } from './data-folder.ts'
 import { exampleImage } from './example-model.ts'
 import { runServer, stopServer, type RunningServer } from './run-server.ts'
 
@@ -88,15 +87,11 @@ async function refuseTampered ({ data }: RunningServer): Promise<string> {
   const bytes = await readFile(file)
   bytes.writeUInt8(bytes.readUInt8(bytes.length >> 1) ^ 1, bytes.length >> 1)
   await writeFile(file, bytes)
-  const refusal = await open(directory, data).catch((error: unknown) => error)
+  const trust = { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
+  const opening = openModel({ directory, keys: [await keyFromFile(data.modelWrappingKey)], trust, expectName: 'digits' })
+  const refusal = await opening.catch((error: unknown) => error)
   assert(isGuardError(refusal, 'FMG_ERR_MODEL_TAMPERED'), 'it was opened')
   return `${refusal.code}: ${refusal.message}`
-}
-
-async function open (directory: string, data: DataFolder): Promise<void> {
-  const trust = { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
-  const opened = await openModel({ directory, keys: [await keyFromFile(data.modelWrappingKey)], trust, expectName: 'digits' })
-  await opened.zero()
 }
 
 async function verify ({ data }: RunningServer): Promise<string> {

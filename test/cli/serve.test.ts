@@ -91,7 +91,7 @@ t.test('the demonstration fails when a step does', async (t) => {
   writeFileSync(file, 'mode: observe\n')
   const { status, stdout } = await modelGuard('serve', '--demo', '--config', file)
   t.equal(status, 1)
-  t.match(stdout, /1\. .*\n {3}FAILED: status \d+ instead of 401/)
+  t.match(stdout, /1\. .*\n {3}FAILED: Error: status \d+ instead of 401/)
 })
 
 t.test('a log that was changed is found out, and the record named', async (t) => {
