@@ -91,6 +91,19 @@ t.test('a lock of a process that is gone is taken over, of one that runs it is n
   await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' })
 })
 
+t.test('a zombie holds nothing', async (t) => {
+  const folder = t.testdir()
+  // What sh leaves behind is the child of a sleep, which never asks how it ended.
+  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => parent.kill())
+  const [line] = await once(parent.stdout, 'data') as [Buffer]
+  const pid = line.toString().trim()
+  let fields: string[] = []
+  while (fields[0] !== 'Z') fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ').at(-1)?.split(' ') ?? []
+  await writeFile(path.join(folder, 'lock'), `${pid} ${String(fields[19])}`)
+  await (await lockFolder(folder)).release()
+})
+
 t.test('a short turn is waited for, but not for ever', async (t) => {
   const file = path.join(t.testdir(), 'x.lock')
   const first = await lockFile(file)

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -98,7 +100,10 @@ t.test('a listener that is neither loopback nor TLS is closed, unless told other
   t.match(await open({}, '127.0.0.1'), { listening: true, logged: '' })
   const local = Fastify()
   await local.register(modelGuard, guardOptions())
-  await local.listen({ path: path.join(t.testdir(), 'socket') })
+  // Not in the test's own folder: the path of a socket has about a hundred bytes at most.
+  const folder = await mkdtemp(path.join(tmpdir(), 'guard-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await local.listen({ path: path.join(folder, 'socket') })
   t.ok(local.server.listening, 'a Unix socket is guarded by the file system')
   await local.close()
   t.match(await open({}, '0.0.0.0'), { listening: false, logged: /0\.0\.0\.0; use https, or allowPlaintext.*FMG_ERR_LISTENER_INSECURE/ })
