@@ -30,7 +30,7 @@ export async function openIdentityFile (file: string): Promise<{ lines: Identity
   const end = bytes.lastIndexOf(10) + 1
   const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1).map((text) => parseLine(text, file))
   let handle: FileHandle | undefined = await open(file, 'a')
-  await handle.truncate(end)
+  if (end < bytes.length) await handle.truncate(end)
   return { lines, identityFile: { append, replace, close } }
 
   async function append (added: readonly IdentityLine[]): Promise<void> {

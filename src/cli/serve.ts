@@ -7,7 +7,7 @@ import { defaultConfig, loadConfig, type ServerConfig } from '../server/config.t
 import { runDemo } from '../server/demo.ts'
 import { exampleImage } from '../server/example-model.ts'
 import { runServer, stopServer, type RunningServer } from '../server/run-server.ts'
-import { readArguments, type Verb } from './command.ts'
+import { readArguments, UsageError, type Verb } from './command.ts'
 
 /** The reference server, until it is told to stop; with `--demo`, a walk through it against itself. */
 export const serve: Verb = {
@@ -21,7 +21,9 @@ export const serve: Verb = {
 }
 
 function withPort (config: ServerConfig, port: string | undefined): ServerConfig {
-  return port === undefined ? config : { ...config, listen: { ...config.listen, port: Number(port) } }
+  if (port === undefined) return config
+  if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) throw new UsageError('--port is a number from 0 to 65535')
+  return { ...config, listen: { ...config.listen, port: Number(port) } }
 }
 
 /** A folder of its own, so that the walk finds what it expects and leaves the server's data alone. */

@@ -18,7 +18,7 @@ declare module 'fastify' {
 
 /** The access rule of a request's route; `authenticated` for an unknown path, so that strangers do not learn which paths exist. */
 export function accessOf (request: FastifyRequest): Access | undefined {
-  return request.is404 ? 'authenticated' : request.routeOptions.config.access
+  return request.is404 ? 'authenticated' : readAccess(request.routeOptions.config.access)
 }
 
 /** Whether this request's route is open to anyone. */
@@ -26,7 +26,19 @@ export function isPublic (request: FastifyRequest): boolean {
   return accessOf(request) === 'public'
 }
 
-/** Whether this is a CORS preflight, which by the Fetch standard never carries a credential. */
+/** Whether this is a CORS preflight, which by the Fetch standard never carries a credential, nor a body: none is read for it. */
 export function isPreflight ({ method, headers }: FastifyRequest): boolean {
-  return method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+  const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
+  return method === 'OPTIONS' && !hasBody && headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+}
+
+function isAccess (value: unknown): value is Access {
+  if (typeof value !== 'object' || value === null) return value === 'public' || value === 'authenticated'
+  const { action, resource } = value as Partial<Record<'action' | 'resource', unknown>>
+  return typeof action === 'string' && action !== '' && typeof resource === 'object' && resource !== null && 'resolve' in resource && 'type' in resource
+}
+
+/** The access rule of a route; `undefined` when there is none, or when it is none of the three that there are. */
+export function readAccess (value: unknown): Access | undefined {
+  return isAccess(value) ? value : undefined
 }

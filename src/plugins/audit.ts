@@ -95,7 +95,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     entry.outputHash = outputHash(request, stream ?? payload)
     append(entry, request, outcome, (error) => {
       if (error === null) {
-        done(null, stream ?? payload)
+        release(stream ?? payload, request, reply, done)
         return
       }
       // No answer without its record: what the handler made does not leave. The refusal itself leaves unrecorded, until `close` tries again.
@@ -117,6 +117,16 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     await log.close()
     await identities.close()
   })
+
+  /** Lets the answer leave. What Fastify throws over it (a header that is none, a payload that is none) has no other way back from here. */
+  function release (answer: unknown, request: FastifyRequest, reply: FastifyReply, done: (error: null, payload: unknown) => void): void {
+    try {
+      done(null, answer)
+    } catch (error) {
+      request.log.error({ err: error }, 'the answer could not be sent')
+      reply.raw.writeHead(500, { 'content-length': '0' }).end()
+    }
+  }
 
   /** Says what the answer's record could not: an answer that never came or did not arrive, the end of a stream, a status that another hook changed later. */
   function seal (entry: AuditEntry, request: FastifyRequest, { raw: { statusCode: httpStatus } }: FastifyReply): void {

@@ -29,7 +29,7 @@ export interface AuthenticateOptions {
 
 const readOptions = object({
   authenticators: listOf(havingMethods<Authenticator>('authenticate')),
-  realm: withDefault(string(/^[^"\\\p{Cc}]+$/u, 'text without quotes, backslashes or control characters'), 'model-guard'),
+  realm: withDefault(string(/^[ !#-[\]-~]+$/, 'printable ASCII without quotes and backslashes'), 'model-guard'),
   edge: readEdgeLimit,
   mode: readMode
 })
@@ -46,8 +46,13 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   app.decorateRequest('principal', null)
 
   app.addHook('onRequest', function authenticateRequest (request, reply, done) {
-    if (isPublic(request) || isPreflight(request)) {
+    if (isPublic(request)) {
       done()
+      return
+    }
+    const fail = (error: unknown): void => { refuse(challenged(error, realm), mode, request, reply, done) }
+    if (isPreflight(request)) {
+      limitEdge(request).then(() => { done() }, fail)
       return
     }
     const presented = presentedCredential(request.raw.rawHeaders)
@@ -59,7 +64,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
     limitEdge(request).then(() => verify(authenticators, presented)).then((principal) => {
       request.principal = principal
       done()
-    }, (error: unknown) => { refuse(challenged(error, realm), mode, request, reply, done) })
+    }, fail)
   })
 
   // A preflight that no CORS plugin has answered is a request like any other.

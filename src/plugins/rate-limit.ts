@@ -14,7 +14,7 @@ export type Cost = number | ((request: FastifyRequest) => number)
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Default 1. A function is asked after the body was parsed and the policy has allowed the request. */
+    /** Default 1. A function is asked once the body was parsed: what does not parse is not charged. */
     cost?: Cost
   }
 }

@@ -51,7 +51,7 @@ export function resource (type: string, id: RequestValue, { org, attributes }: R
     type,
     resolve (request) {
       const name = required(request, id, type)
-      return { type, id: name, org: org?.(request, name), attributes: attributes?.(request, name) ?? {} }
+      return { type, id: name, org: org?.(request, name), attributes: atOnce(attributes?.(request, name) ?? {}) }
     }
   }
 }
@@ -75,10 +75,16 @@ export function model (id: RequestValue, { version, attributes }: ModelResourceO
       const handle = request.server.hasDecorator('models') ? request.server.models.find(name, version?.read(request)) : null
       if (handle === null) request.audit?.set({ model_id: name })
       else request.model = handle
-      const known = attributes?.(name, request) ?? handle?.attributes ?? {}
+      const known = atOnce(attributes?.(name, request) ?? handle?.attributes ?? {})
       return { type: 'model', id: name, org: typeof known['org'] === 'string' ? known['org'] : undefined, attributes: known }
     }
   }
+}
+
+/** A promise has no attributes, and a rule that denies by one of them would not match. */
+function atOnce (attributes: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (typeof attributes['then'] === 'function') throw new TypeError('attributes of a resource must be given at once, not by a promise')
+  return attributes
 }
 
 function required (request: FastifyRequest, value: RequestValue, type: string): string {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
+import { readAccess } from './access.ts'
 
 /** A route and who may use it. */
 export interface ListedRoute {
@@ -23,7 +24,7 @@ export function listRoutes (app: FastifyInstance): readonly ListedRoute[] {
 }
 
 function describe ({ method, url, config }: RouteOptions): ListedRoute {
-  const { access } = config ?? {}
+  const access = readAccess(config?.access)
   const text = typeof access === 'object' ? `${access.action} on ${access.resource.type}` : access ?? 'refused'
   return { method: String(method), url, access: text }
 }

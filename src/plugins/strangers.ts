@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
+import { isPublic } from './access.ts'
 import { addressPrefix } from './address.ts'
 
 /** Refusals before authentication, counted: one line an address prefix, reason and second, so that a flood of strangers cannot fill the disk. */
@@ -20,7 +21,7 @@ export interface Refusal {
 
 /** Whether this answer refuses someone who has no principal. */
 export function isStranger (request: FastifyRequest, httpStatus: number): boolean {
-  return request.principal === null && (httpStatus === 401 || httpStatus === 429)
+  return request.principal === null && httpStatus >= 400 && !isPublic(request)
 }
 
 interface Tally {

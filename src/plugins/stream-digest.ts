@@ -5,13 +5,15 @@ import type { KeyedDigest } from '../audit/keyed-digest.ts'
 /**
  * Digests what a stream carries while somebody else reads it: no second copy, no stream in between.
  * @param wholeLength bytes expected, where known: a single chunk of that length takes the cheaper one-shot digest.
- * @returns the digest of all that has passed so far; `undefined` while nothing has.
+ * @returns the digest of all that has passed when it is first asked for; `undefined` while nothing has.
  */
 export function streamDigest (stream: Readable, field: string, digests: KeyedDigest, wholeLength = NaN): () => string | undefined {
   let running: ReturnType<KeyedDigest['start']> | undefined
   let digest: string | undefined
   // `prependListener` does not set the stream flowing, as `on('data')` would: its reader does that when it is ready.
   stream.prependListener('data', (chunk: string | Uint8Array) => {
+    // Taken already: the answer came before the end, as it does for a body that is too large.
+    if (digest !== undefined) return
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     if (running === undefined && bytes.byteLength === wholeLength) {
       digest = digests.digest(field, bytes)

@@ -5,7 +5,7 @@ import type { Durability } from '../audit/appender.ts'
 import { guardError } from '../errors.ts'
 import { readWindows } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, integer, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
+import { allOptional, integer, listOf, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
@@ -18,6 +18,8 @@ const readConfig = object({
   listen: allOptional({
     host: withDefault(string(), '127.0.0.1'),
     port: withDefault(integer({ min: 0, max: 65_535 }), 3000),
+    /** Addresses or networks of proxies whose X-Forwarded-For is believed. Default: none. */
+    trustProxy: optional(listOf(string())),
     tls: optional(object({ keyFile: string(), certificateFile: string() })),
     plaintext: withDefault(oneOf<'refuse' | 'allow'>('refuse', 'allow'), 'refuse')
   }),

@@ -24,13 +24,20 @@ import { sharedLimiter } from './shared-limiter.ts'
 import { sendError } from './send-error.ts'
 import { packageVersion } from './version.ts'
 
+// A name longer than the router takes would be answered before any hook; a body that never ends holds memory.
+const limits = { routerOptions: { maxParamLength: 16_384 }, requestTimeout: 120_000 }
+
+/** Options of the server's own log. */
+export type ServerLogger = Exclude<FastifyServerOptions['logger'], boolean | undefined>
+
 /** What a server is made of that outlives or precedes it. */
 export interface ServerParts {
   readonly config: ServerConfig
   readonly data: DataFolder
   /** Closed with the server. */
   readonly keys: KeyStore
-  readonly logger?: FastifyServerOptions['logger']
+  /** Without it nothing is logged. */
+  readonly logger?: ServerLogger
 }
 
 /**
@@ -38,8 +45,8 @@ export interface ServerParts {
  * @throws what any of its parts refuses to start with.
  */
 export async function createServer (parts: ServerParts): Promise<FastifyInstance> {
-  const { config, keys, logger = false } = parts
-  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...await tlsOf(config) })
+  const { config, keys, logger } = parts
+  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...limits, trustProxy: config.listen.trustProxy === undefined ? false : [...config.listen.trustProxy], ...await tlsOf(config) })
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.close() })
   try {
@@ -68,9 +75,9 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
 }
 
 /** Log lines name the route, not the URL as sent, in which clients put keys. */
-function withoutUrls (logger: FastifyServerOptions['logger']): FastifyServerOptions['logger'] {
-  if (typeof logger !== 'object') return logger
-  return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }) } }
+function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['logger'] {
+  if (logger === undefined) return false
+  return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
 async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {

@@ -117,11 +117,16 @@ function take (cursor: Cursor, size: unknown, place: string): Uint8Array {
 }
 
 function readOutputs (value: unknown, binaryByDefault: boolean): readonly RequestedOutput[] {
+  const names = new Set<string>()
   return list(value, 'outputs').map((output, index) => {
     const place = `outputs[${index}]`
     const requested = members(output, place)
+    const name = text(requested['name'], `${place}.name`)
+    // Each would be written out anew: a small request must not make a huge answer.
+    if (names.has(name)) throw invalid(`${place}.name repeats an earlier output`)
+    names.add(name)
     const binary = optionalMembers(requested['parameters'], `${place}.parameters`)['binary_data']
-    return { name: text(requested['name'], `${place}.name`), binary: binary === undefined ? binaryByDefault : binary === true }
+    return { name, binary: binary === undefined ? binaryByDefault : binary === true }
   })
 }
 

@@ -1,10 +1,10 @@
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { fileKeyStore } from '../authn/file-key-store.ts'
 import { readPepper } from '../authn/pepper.ts'
 import { guardError } from '../errors.ts'
 import { isLoopback } from '../plugins/listener.ts'
 import type { ServerConfig } from './config.ts'
-import { createServer } from './create-server.ts'
+import { createServer, type ServerLogger } from './create-server.ts'
 import { dataFolder, type DataFolder } from './data-folder.ts'
 import { createFirstKeys, prepareData, type FirstKeys } from './prepare-data.ts'
 
@@ -19,7 +19,7 @@ export interface RunningServer {
 }
 
 /** Prepares the data folder, builds the reference server and lets it listen. */
-export async function runServer (config: ServerConfig, logger: FastifyServerOptions['logger'] = false): Promise<RunningServer> {
+export async function runServer (config: ServerConfig, logger?: ServerLogger): Promise<RunningServer> {
   requireSafeListener(config)
   const data = dataFolder(config.data)
   await prepareData(data)

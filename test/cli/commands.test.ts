@@ -15,6 +15,7 @@ t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard('keys', 'revoke', '--store', 'x'), { status: 2, stderr: /1 words wanted \(KEY-ID\), 0 given/ })
   t.match(await modelGuard('keys', 'create', '--store', 'x', '--id', 'a', '--type', 'robot'), { status: 2, stderr: /--type is user or service/ })
   t.match(await modelGuard('model', 'verify', 'x'), { status: 2, stderr: /--trust or --authority is required/ })
+  t.match(await modelGuard('serve', '--port', 'abc'), { status: 2, stderr: /--port is a number from 0 to 65535/ })
   t.match(await modelGuard('model', 'seal', 'x', 'y'), { status: 2, stderr: /--recipient is required/ })
 })
 
@@ -123,6 +124,8 @@ t.test('routes are printed with their access', async (t) => {
   t.match(await modelGuard('routes', file), { status: 1, stdout: 'GET /a   public\nHEAD /a  public\nPOST /b  refused\n' })
   await writeFile(file, "throw new TypeError('a bug')")
   t.match(await modelGuard('routes', file), { status: 1, stderr: /TypeError: a bug\n {4}at / }, 'what nobody foresaw keeps its stack')
+  await writeFile(file, "import Fastify from 'fastify'\nexport default Fastify()")
+  t.match(await modelGuard('routes', file), { status: 1, stderr: /app\.mjs has no guarded route/ })
   await writeFile(file, 'export default 7')
   t.match(await modelGuard('routes', file), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: .*app\.mjs has no Fastify instance/ })
 })

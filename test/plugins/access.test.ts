@@ -105,6 +105,33 @@ t.test('a route without config.access does not let the server start, and is name
   await t.rejects(async () => { await app.ready() }, { code: 'FMG_ERR_ROUTE_UNGUARDED', message: 'route without config.access: GET /forgotten, HEAD /forgotten' })
 })
 
+t.test('an access rule that is none of the three is no rule', async (t) => {
+  for (const access of ['pubilc', 'admin', '', true, ['x'], { action: 'predict' }, { action: '', resource: model(param('m')) }, { action: 'predict', resource: {} }, null]) {
+    const app = Fastify()
+    await app.register(modelGuard, guardOptions())
+    app.get('/x', { config: { access: access as 'public' } }, async () => 'x')
+    await t.rejects(async () => { await app.ready() }, { code: 'FMG_ERR_ROUTE_UNGUARDED' }, JSON.stringify(access))
+  }
+})
+
+t.test('preflights count at the edge', async (t) => {
+  const app = await guardedApp(t, guardOptions({ authenticate: { authenticators: [testAuthenticator()], edge: { max: 2, windowSeconds: 60 } } }))
+  const statuses: number[] = []
+  for (let index = 0; index < 4; index++) {
+    statuses.push((await app.inject({ method: 'OPTIONS', url: '/known', headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' } })).statusCode)
+  }
+  t.same(statuses, [401, 401, 429, 429])
+})
+
+t.test('attributes that come later are refused, not taken for none', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(modelGuard, guardOptions())
+  const attributes = (async () => ({ org: 'acme' })) as never
+  app.post('/models/:model', { config: { access: { action: 'predict', resource: model(param('model'), { attributes }) } } }, async () => 'x')
+  t.equal((await app.inject({ method: 'POST', url: '/models/acme-1', ...asPrincipal({ id: 'root', roles: ['admin'] }) })).statusCode, 403)
+})
+
 t.test('a route declared before an unawaited guard is refused all the same', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -138,6 +165,8 @@ t.test('a preflight passes to a CORS plugin, and to nothing else', async (t) => 
   for (const url of ['/models/acme-1', '/any', '/none']) {
     t.equal((await withCors.inject({ method: 'OPTIONS', url, headers })).statusCode, 204)
     t.equal((await without.inject({ method: 'OPTIONS', url, headers })).statusCode, 401)
+    const loaded = await without.inject({ method: 'OPTIONS', url, headers: { ...headers, 'content-type': 'application/json' }, payload: '{bad' })
+    t.equal(loaded.statusCode, 401, 'a preflight has no body: one that has is a request like any other, and its body is not read')
   }
   t.equal(reached, 0)
   t.equal((await without.inject({ method: 'OPTIONS', url: '/any', ...ann })).statusCode, 200)
@@ -254,6 +283,7 @@ t.test('wrong options stop the boot with their path', async (t) => {
   await t.rejects(boot({ ...guardOptions(), mode: 'off' }), { message: /modelGuard\.mode must be one of enforce, observe/ })
   await t.rejects(boot({ ...guardOptions(), authenticate: { authenticators: [] } }), { message: /authenticate\.authenticators must be a list of at least one/ })
   await t.rejects(boot({ ...guardOptions(), authenticate: { authenticators: [{}] } }), { message: /authenticate\.authenticators\[0\]/ })
+  await t.rejects(boot({ ...guardOptions(), authenticate: { ...guardOptions().authenticate, realm: '中' } }), { message: /authenticate\.realm must be printable ASCII/ })
   await t.rejects(boot({ ...guardOptions(), authorize: {} }), { message: /authorize\.policy/ })
   await t.rejects(boot({ ...guardOptions(), rateLimit: { ...limits(1), defaultTier: 'none' } }), { message: /rateLimit\.defaultTier/ })
 })

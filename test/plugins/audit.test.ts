@@ -113,12 +113,14 @@ t.test('strangers are counted, one line an address, reason and second', async (t
   ])
 })
 
-t.test('a public route that refuses by itself counts its strangers too', async (t) => {
+t.test('a public route that refuses by itself has a record of each refusal', async (t) => {
   const { app, records } = await recorded(t, (app) => {
     app.get('/login', { config: { access: 'public' } }, async (_request, reply) => await reply.code(401).send('who?'))
   })
   t.equal((await app.inject('/login')).statusCode, 401)
-  t.match(await records(), [{ status: 'unauthenticated', reason: 'refused', count: 1 }])
+  const [record] = await records()
+  t.match(record, { action: 'get /login', status: 'unauthenticated', http_status: 401 })
+  t.notOk(record?.['count'])
 })
 
 t.test('a flood of addresses is counted as one from a bound on', async (t) => {
@@ -220,6 +222,30 @@ t.test('a stream has a begin record before its first byte and an end record with
   for (const index of [0, 2, 4]) {
     t.notOk(all[index]?.['output_hash'])
     t.match(all[index + 1], { amends: all[index]?.['seq'], status: 'success', output_hash: digests.digest('output', 'abc') })
+  }
+})
+
+t.test('a body that is cut off by its size is answered, and does no harm', async (t) => {
+  const { app, records } = await recorded(t, (app) => {
+    app.post('/models/:model', { config: predict, bodyLimit: 100_000 }, async () => 'x')
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const body = new ReadableStream({ start (controller) { for (let n = 0; n < 8; n++) controller.enqueue(Buffer.alloc(60_000, 0x20)); controller.close() } })
+  const response = await fetch(`${url}/models/acme-1`, { method: 'POST', headers: { ...ann.headers, 'content-type': 'application/json' }, body, duplex: 'half' })
+  t.equal(response.status, 413)
+  t.match(await records(), [{ status: 'error', http_status: 413, reason: 'fst-err-ctp-body-too-large' }])
+})
+
+t.test('an answer that Fastify cannot send is 500, in both durabilities, and its record amended', async (t) => {
+  for (const durability of ['before-response', 'async'] as const) {
+    const folder = t.testdir()
+    const app = Fastify()
+    await app.register(modelGuard, guardOptions({ audit: await auditIn(folder, durability) }))
+    app.get('/header', { config: { access: 'authenticated' } }, async (_request, reply) => { void reply.header('x-name', '中'); return 'x' })
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    t.equal((await fetch(`${url}/header`, { headers: ann.headers })).status, 500)
+    await app.close()
+    t.match(recordsIn(folder).filter(({ action }) => action !== 'facts'), [{ http_status: 200 }, { status: 'error', http_status: 500, amends: 1 }])
   }
 })
 

@@ -88,6 +88,7 @@ t.test('the reference server', async (t) => {
       [{ ...good, id: 1 }, /id must be a string/],
       [{ ...good, outputs: [{ name: 'none' }] }, /the model has no output "none"/],
       [{ ...good, outputs: {} }, /outputs must be a list/],
+      [{ ...good, outputs: [{ name: 'label' }, { name: 'probabilities' }, { name: 'label' }] }, /outputs\[2\]\.name repeats an earlier output/],
       [good, /inference-header-content-length is more than the body/, { 'inference-header-content-length': '99999' }],
       [good, /inference-header-content-length is more than the body/, { 'inference-header-content-length': '-1' }]
     ]

@@ -95,6 +95,21 @@ t.test('a model that was tampered with does not let the server start, and names 
   await stopServer(again.app)
 })
 
+t.test('behind a proxy that is named, callers have their own addresses', async (t) => {
+  let logged = ''
+  const folder = t.testdir()
+  const server = await runServer({ ...defaultConfig, data: folder, listen: { ...defaultConfig.listen, port: 0, trustProxy: ['127.0.0.1'] } }, { level: 'info', stream: { write: (line) => { logged += line } } })
+  const statuses: number[] = []
+  for (let index = 0; index < 305; index++) {
+    statuses.push((await fetch(`${server.url}/v2?key=secret`, { headers: { 'x-forwarded-for': index < 303 ? '192.0.2.1' : '192.0.2.2' } })).status)
+  }
+  t.same(statuses.slice(299), [401, 429, 429, 429, 401, 401])
+  t.notMatch(logged, 'secret')
+  const long = await fetch(`${server.url}/v2/models/${'m'.repeat(300)}`)
+  t.equal(long.status, 401, 'a long name is a name')
+  await stopServer(server.app)
+})
+
 t.test('a port in use is said in one line', async (t) => {
   const folder = t.testdir({ 'guard.yaml': 'data: other\n' })
   const { port } = new URL((await startServer(t, { data: path.join(folder, 'data') })).url)
