@@ -101,54 +101,50 @@ export async function lockFile (file: string, timeoutMs = 5000): Promise<Lock> {
 
 /** The lock, or the id of the process that has it. */
 async function takeLock (file: string): Promise<Lock | string> {
-  const lock = { release: async () => { await rm(file, { force: true }) } }
-  if (await writeNew(file)) return lock
-  const holder = await readFile(file, 'utf8').catch(() => '')
-  const [pid = '', started = ''] = holder.split(' ')
+  if (await writeNew(file)) return { release: async () => { await rm(file, { force: true }) } }
+  const holder = await readHolder(file)
+  const space = holder.indexOf(' ')
+  const [pid, started] = [holder.slice(0, space), holder.slice(space + 1)]
   if (pid === '' || isHeldBy(Number(pid), started)) return pid
-  await moveAside(file, holder)
-  return await writeNew(file) ? lock : pid
+  // Of all who see a dead holder's lock one may remove it, and only as long as it is still that one.
+  const removal = await takeLock(`${file}.removal`)
+  if (typeof removal === 'string') return removal
+  if (await readHolder(file) === holder) await rm(file)
+  await removal.release()
+  return await takeLock(file)
 }
 
-/** Removes the lock of a dead holder, and only that: another process may have taken it over a moment ago. */
-async function moveAside (file: string, holder: string): Promise<void> {
-  const aside = `${file}.${randomBytes(6).toString('hex')}`
-  await rename(file, aside).catch(() => undefined)
-  if (await readFile(aside, 'utf8').catch(() => holder) !== holder) await link(aside, file).catch(() => undefined)
-  await rm(aside, { force: true })
+async function readHolder (file: string): Promise<string> {
+  return await readFile(file, 'utf8').catch(() => '')
 }
 
+/** A link appears with its content already in it: nobody reads a lock that does not yet name its holder. */
 async function writeNew (file: string): Promise<boolean> {
   const complete = `${file}.${randomBytes(6).toString('hex')}`
   await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
-  try {
-    // A link appears with its content already in it: nobody reads a lock that does not yet name its holder.
-    await link(complete, file)
-    return true
-  } catch {
-    return false
-  } finally {
-    await unlink(complete)
-  }
+  const isNew = await link(complete, file).then(() => true, () => false)
+  await unlink(complete)
+  return isNew
 }
 
 function isHeldBy (pid: number, started: string): boolean {
+  if (started !== '') return processStart(pid) === started
+  // Where there is no proc(5) the process id must do, though it comes round again.
   try {
-    process.kill(pid, 0)
+    return process.kill(pid, 0)
   } catch (error) {
-    // EPERM: it runs, as somebody else.
-    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
+    return Reflect.get(Object(error), 'code') !== 'ESRCH'
   }
-  return processStart(pid) === started
 }
 
-/** When a process started, in clock ticks since boot: a process id alone comes round again. Empty where there is no proc(5). */
+/** When a process started, in clock ticks since boot. Empty for one that is gone, and where there is no proc(5). */
 function processStart (pid: number): string {
   try {
-    // Field 22, counted after the parenthesised name, which may itself hold spaces.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // Counted after the parenthesised name, which may itself hold spaces: field 3 is the state, field 22 the start.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     // A zombie holds nothing any more, whenever its parent comes to notice.
-    return fields[0] === 'Z' ? '' : fields[19] ?? ''
+    return fields[0] === 'Z' ? '' : String(fields[19])
   } catch {
     return ''
   }

@@ -110,16 +110,20 @@ export function nearestWord (word: string, known: readonly string[]): string | u
   return best !== undefined && best.edits <= 2 ? best.candidate : undefined
 }
 
+/** Levenshtein's: letters added, removed or replaced. */
 function editDistance (a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (const [i, letter] of Array.from(a).entries()) {
-    const next = [i + 1]
-    for (const [j, other] of Array.from(b).entries()) {
-      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)))
-    }
-    row = next
+  const letters = Array.from(b)
+  let row = letters.map((_, index) => index + 1)
+  for (const [index, letter] of Array.from(a).entries()) {
+    let diagonal = index
+    let left = index + 1
+    row = row.map((above, column) => {
+      left = Math.min(above + 1, left + 1, diagonal + (letter === letters[column] ? 0 : 1))
+      diagonal = above
+      return left
+    })
   }
-  return row[b.length] ?? 0
+  return row.at(-1) ?? a.length
 }
 
 /** May be left out. */

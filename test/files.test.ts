@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { exists, lockFile, lockFolder, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../src/files.ts'
@@ -68,8 +68,40 @@ t.test('a lock of a process that is gone is taken over, of one that runs it is n
   await (await lockFolder(folder)).release()
   t.same(await readdir(folder), [], 'the same process id with another start time is another process')
 
+  for (const [pid, held] of [[String(process.pid), true], ['999999999', false]] as const) {
+    await writeFile(path.join(folder, 'lock'), `${pid} `)
+    if (held) await t.rejects(lockFolder(folder), { message: /in use/ }, 'without a start time the process id decides')
+    else await (await lockFolder(folder)).release()
+    await rm(path.join(folder, 'lock'), { force: true })
+  }
+
+  await writeFile(path.join(folder, 'lock'), '999999999 1')
+  await writeFile(path.join(folder, 'lock.removal'), (await readFile('/proc/self/stat', 'utf8')).replace(/^(\d+) .*\) (?:\S+ ){19}(\d+) [^]*$/, '$1 $2'))
+  await t.rejects(lockFolder(folder), { message: new RegExp(`in use by process ${process.pid}`) }, 'while another is removing it')
+  await rm(path.join(folder, 'lock.removal'))
+  const racing = await Promise.allSettled(Array.from({ length: 50 }, async () => await lockFolder(folder)))
+  t.equal(racing.filter(({ status }) => status === 'fulfilled').length, 1, 'of many that find a dead lock one gets it')
+  await rm(path.join(folder, 'lock'))
+
+  await writeFile(path.join(folder, 'lock'), '')
+  await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' }, 'a lock that names nobody is not taken over')
+  await rm(path.join(folder, 'lock'))
+
   await mkdir(path.join(folder, 'lock'))
   await t.rejects(lockFolder(folder), { code: 'FMG_ERR_FILE' })
+})
+
+t.test('a zombie holds nothing', async (t) => {
+  const folder = t.testdir()
+  // What sh leaves behind is the child of a sleep, which never asks how it ended.
+  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => parent.kill())
+  const [line] = await once(parent.stdout, 'data') as [Buffer]
+  const pid = line.toString().trim()
+  let fields: string[] = []
+  while (fields[0] !== 'Z') fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ').at(-1)?.split(' ') ?? []
+  await writeFile(path.join(folder, 'lock'), `${pid} ${String(fields[19])}`)
+  await (await lockFolder(folder)).release()
 })
 
 t.test('a short turn is waited for, but not for ever', async (t) => {

@@ -43,6 +43,9 @@ t.test('an unknown member is refused, with the word that was probably meant', as
   t.throws(() => read(JSON.parse('{"name":"x","__proto__":{}}'), 'plugin'), { code: 'FMG_ERR_OPTION_INVALID' })
   t.equal(nearestWord('predct', ['read', 'predict']), 'predict')
   t.equal(nearestWord('xyz', []), undefined)
+  t.equal(nearestWord('ab', ['']), '')
+  t.equal(nearestWord('abc', ['']), undefined)
+  t.equal(nearestWord('gumbo', ['gambol', 'gumbos']), 'gumbos')
 })
 
 t.test('names of the user\'s choosing never reach a prototype', async (t) => {

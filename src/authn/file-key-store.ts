@@ -11,7 +11,7 @@ const readFile = object({ version: oneOf('1'), keys: listOf(readKeyRecord) })
 export interface FileKeyStoreOptions {
   /** JSON file, mode 0600; made on the first `add`. */
   readonly file: string
-  /** Told when a changed file cannot be read; the records read last stay. */
+  /** Told when a changed file cannot be read; the records read last stay. Default: a process warning. */
   readonly onError?: (error: unknown) => void
 }
 
@@ -20,7 +20,7 @@ export interface FileKeyStoreOptions {
  * A change made by another process is noticed by watching the folder.
  * @throws FMG_ERR_FILE, FMG_ERR_OPTION_INVALID when the file cannot be read as a key store.
  */
-export async function fileKeyStore ({ file, onError = () => {} }: FileKeyStoreOptions): Promise<KeyStore> {
+export async function fileKeyStore ({ file, onError = warn }: FileKeyStoreOptions): Promise<KeyStore> {
   await makePrivateFolder(path.dirname(file))
   let records = await load(file, new Map())
   let reloading = Promise.resolve()
@@ -61,6 +61,10 @@ export async function fileKeyStore ({ file, onError = () => {} }: FileKeyStoreOp
       await reloading
     }
   }
+}
+
+function warn (error: unknown): void {
+  process.emitWarning(String(error))
 }
 
 /** Reads the file; a record that has not changed stays the object it was. */

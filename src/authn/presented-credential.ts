@@ -19,11 +19,11 @@ const maxLength = 8192
 export function presentedCredential (rawHeaders: readonly string[]): PresentedCredential | CredentialProblem {
   let found: PresentedCredential | CredentialProblem = 'credential-missing'
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const header = credentialHeader(rawHeaders[index] ?? '')
+    const header = credentialHeader(String(rawHeaders[index]))
     if (header === null) continue
     // RFC 6750 section 2: one method a request. Two would let a proxy and this server each believe another caller.
     if (found !== 'credential-missing') return 'two-credentials'
-    found = readCredential(header, rawHeaders[index + 1] ?? '')
+    found = readCredential(header, String(rawHeaders[index + 1]))
   }
   return found
 }

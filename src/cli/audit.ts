@@ -8,7 +8,7 @@ export const auditVerify: Verb = {
   usage: 'FOLDER [--verifier-key FILE] [--since CHECKPOINT-FILE] [--json]',
   async run (words) {
     const args = readArguments(words, { 'verifier-key': { type: 'string' }, since: { type: 'string' } }, ['FOLDER'])
-    const [directory = ''] = args.positionals
+    const directory = args.required('FOLDER')
     const report = await verifyLog({
       directory,
       verifierKey: (await readOptional(args.text('verifier-key')))?.trim(),

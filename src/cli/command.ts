@@ -13,14 +13,13 @@ export class UsageError extends Error {}
 
 type Options = NonNullable<ParseArgsConfig['options']>
 
-/** What was given: positional words, and options by name. */
+/** What was given: options, and positional words by the names of their places. */
 export interface Arguments {
-  readonly positionals: readonly string[]
-  /** An option that takes a value. */
+  /** What takes a value. */
   text (name: string): string | undefined
-  /** One that must be given. */
+  /** What must be given. */
   required (name: string): string
-  /** One that may be given several times. */
+  /** What may be given several times. */
   texts (name: string): readonly string[]
   has (name: string): boolean
 }
@@ -32,14 +31,13 @@ export interface Arguments {
  */
 export function readArguments (words: readonly string[], options: Options, positionals: readonly string[] = []): Arguments {
   const parsed = parse(words, { ...options, json: { type: 'boolean' } })
-  const { values } = parsed
   if (parsed.positionals.length !== positionals.length) throw new UsageError(`${positionals.length} words wanted (${positionals.join(' ')}), ${parsed.positionals.length} given`)
+  const values = { ...parsed.values, ...Object.fromEntries(positionals.map((name, index) => [name, parsed.positionals[index]])) }
   const text = (name: string): string | undefined => {
     const value = values[name]
     return typeof value === 'string' ? value : undefined
   }
   return {
-    positionals: parsed.positionals,
     text,
     required (name) {
       const value = text(name)
@@ -58,7 +56,8 @@ function parse (words: readonly string[], options: Options): { values: Record<st
   try {
     return parseArgs({ args: [...words], options, allowPositionals: true, strict: true })
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error))
+    // Without the class and code that Node puts before its message.
+    throw new UsageError(String(error).replace(/^\w+ \[\w+\]: /, ''))
   }
 }
 

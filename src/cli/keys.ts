@@ -61,7 +61,7 @@ export const keysRevoke: Verb = {
   usage: 'KEY-ID --store FILE [--json]',
   async run (words) {
     const args = readArguments(words, storeOption, ['KEY-ID'])
-    const [keyId = ''] = args.positionals
+    const keyId = args.required('KEY-ID')
     const revoked = await withStore(args, (store) => store.revoke(keyId, Date.now()))
     print(args, { keyId, revoked }, revoked ? `${keyId} is revoked` : `there is no key ${keyId}`)
     return revoked

@@ -20,7 +20,7 @@ export const modelKeygen: Verb = {
   usage: 'FOLDER [--json]',
   async run (words) {
     const args = readArguments(words, {}, ['FOLDER'])
-    const folder = args.positionals[0] ?? ''
+    const folder = args.required('FOLDER')
     await makePrivateFolder(folder)
     const signing = path.join(folder, 'signing-key.pem')
     const wrapping = path.join(folder, 'wrapping-key.json')
@@ -34,11 +34,11 @@ export const modelKeygen: Verb = {
 
 /** Signs a model folder: writes `model.sig` into it. */
 export const modelSign: Verb = {
-  usage: 'FOLDER --key PEM [--json]',
+  usage: 'FOLDER --key PEM [--certificate PEM]… [--json]',
   async run (words) {
-    const args = readArguments(words, { key: { type: 'string' } }, ['FOLDER'])
-    const directory = args.positionals[0] ?? ''
-    await signModel({ directory, signer: await signerFromFile(args.required('key')) })
+    const args = readArguments(words, { key: { type: 'string' }, certificate: { type: 'string', multiple: true } }, ['FOLDER'])
+    const directory = args.required('FOLDER')
+    await signModel({ directory, signer: await signerFromFile(args.required('key')), certificates: await readCertificates(args.texts('certificate')) })
     print(args, { directory, signature: path.join(directory, 'model.sig') }, `${directory} is signed: model.sig`)
     return true
   }
@@ -51,7 +51,7 @@ export const modelVerify: Verb = {
   usage: 'FOLDER (--trust PUBLIC-PEM | --authority CA-PEM)… [--json]',
   async run (words) {
     const args = readArguments(words, trustOptions, ['FOLDER'])
-    const { statement, signer } = await verifyModel({ model: args.positionals[0] ?? '', trust: await readTrust(args) })
+    const { statement, signer } = await verifyModel({ model: args.required('FOLDER'), trust: await readTrust(args) })
     const statementDigest = `sha256:${statement.digest}`
     print(args, { signer, statementDigest }, `the signature holds, by ${describeSigner(signer)}: ${statementDigest}`)
     return true
@@ -63,7 +63,7 @@ export const modelSeal: Verb = {
   usage: 'FOLDER BUNDLE --recipient JWK… [--json]',
   async run (words) {
     const args = readArguments(words, { recipient: { type: 'string', multiple: true } }, ['FOLDER', 'BUNDLE'])
-    const [source = '', destination = ''] = args.positionals
+    const [source, destination] = [args.required('FOLDER'), args.required('BUNDLE')]
     const recipients = await readKeys(args, 'recipient')
     await sealModel({ source, destination, recipients })
     print(args, { destination, recipients: recipients.map(({ keyId }) => keyId) }, `${destination} is sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
@@ -76,7 +76,7 @@ export const modelOpen: Verb = {
   usage: 'BUNDLE --key JWK… (--trust PUBLIC-PEM | --authority CA-PEM)… [--output FOLDER] [--json]',
   async run (words) {
     const args = readArguments(words, { ...trustOptions, key: { type: 'string', multiple: true }, output: { type: 'string' } }, ['BUNDLE'])
-    const opened = await openModel({ directory: args.positionals[0] ?? '', keys: await readKeys(args, 'key'), trust: await readTrust(args) })
+    const opened = await openModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), trust: await readTrust(args) })
     const output = args.text('output')
     if (output !== undefined) await writeFiles(output, opened.files)
     const { manifest: { name, version }, statementDigest, signer } = opened
@@ -92,7 +92,7 @@ export const modelRewrap: Verb = {
   async run (words) {
     const args = readArguments(words, { key: { type: 'string', multiple: true }, recipient: { type: 'string', multiple: true } }, ['BUNDLE'])
     const recipients = await readKeys(args, 'recipient')
-    await rewrapModel({ directory: args.positionals[0] ?? '', keys: await readKeys(args, 'key'), recipients })
+    await rewrapModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), recipients })
     print(args, { recipients: recipients.map(({ keyId }) => keyId) }, `now sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
     return true
   }
@@ -103,7 +103,7 @@ export const modelInspect: Verb = {
   usage: 'BUNDLE [--json]',
   async run (words) {
     const args = readArguments(words, {}, ['BUNDLE'])
-    const facts = await inspectModel(args.positionals[0] ?? '')
+    const facts = await inspectModel(args.required('BUNDLE'))
     print(args, facts, JSON.stringify(facts, null, 2))
     return true
   }
@@ -124,8 +124,12 @@ async function readTrust (args: Arguments): Promise<Trust> {
   if (keys.length + authorities.length === 0) throw new UsageError('--trust or --authority is required')
   return {
     keys: await Promise.all(keys.map(async (file) => parse(file, await readFile(file), createPublicKey))),
-    authorities: await Promise.all(authorities.map(async (file) => parse(file, await readFile(file), (pem) => new X509Certificate(pem))))
+    authorities: await readCertificates(authorities)
   }
+}
+
+async function readCertificates (files: readonly string[]): Promise<readonly X509Certificate[]> {
+  return await Promise.all(files.map(async (file) => parse(file, await readFile(file), (pem) => new X509Certificate(pem))))
 }
 
 function parse<T> (file: string, pem: Buffer, read: (pem: Buffer) => T): T {

@@ -9,7 +9,7 @@ export const policyCheck: Verb = {
   usage: 'FILE [--json]',
   async run (words) {
     const args = readArguments(words, {}, ['FILE'])
-    const [file = ''] = args.positionals
+    const file = args.required('FILE')
     const { id, roles, rules, tests } = loadPolicy(await readText(file), { source: file })
     print(args, { file, id, roles, rules, tests }, `${file} is good: ${roles.length} roles, ${rules.length} rules, ${tests} tests passed, ${id}`)
     return true
@@ -21,7 +21,7 @@ export const policyTest: Verb = {
   usage: 'FILE [--json]',
   async run (words) {
     const args = readArguments(words, {}, ['FILE'])
-    const [file = ''] = args.positionals
+    const file = args.required('FILE')
     const results = testPolicy(parsePolicy(await readText(file), { source: file }))
     const lines = results.map(({ name, passed, expected, decision }) =>
       `${passed ? 'ok    ' : 'FAILED'} ${name}: ${decision.allowed ? 'allow' : 'deny'} by ${decision.rule ?? 'no rule'}${passed ? '' : `, expected ${expected}`}`)

@@ -10,7 +10,7 @@ export const routes: Verb = {
   usage: 'MODULE [--json]   (a module whose default export is a Fastify instance, or a function that gives one)',
   async run (words) {
     const args = readArguments(words, {}, ['MODULE'])
-    const [file = ''] = args.positionals
+    const file = args.required('MODULE')
     const app = await load(file)
     await app.ready()
     const listed = listRoutes(app)

@@ -54,7 +54,7 @@ function principalOf ({ principal }: FastifyRequest, { identities, facts }: Pseu
 function actionOf (request: FastifyRequest): string {
   if (request.is404) return 'unknown-path'
   const { config, method, url } = request.routeOptions
-  return typeof config.access === 'object' ? config.access.action : `${String(method).toLowerCase()} ${url ?? ''}`
+  return typeof config.access === 'object' ? config.access.action : `${String(method).toLowerCase()} ${String(url)}`
 }
 
 /** How a request ended, by the HTTP status of its answer. */

@@ -79,7 +79,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   app.addHook('onSend', function recordAnswer (request, reply, payload: unknown, done) {
     const entry = request.audit
-    if (entry === null || entry.isSettled || entry.recorded?.httpStatus === reply.statusCode) {
+    if (entry === null || entry.isSettled) {
       done(null, payload)
       return
     }

@@ -4,14 +4,12 @@ import type { AuditLog } from '../audit/log.ts'
 import { canonicalJson } from '../encoding.ts'
 import type { Principal } from '../principal.ts'
 
-// As many digests are remembered; beyond that some attributes records are written again, which says nothing wrong.
-const maxRemembered = 100_000
-
 /**
  * What policy replay and the least-privilege report need to know of a principal, in a record of its own, written once when it is new.
+ * @param maxRemembered digests that are known to be written; beyond that some are written again, which says nothing wrong.
  * @returns gives the digest of a principal's attributes record, `sha256:<hex>`; its line goes to the log before any that names it.
  */
-export function factsWriter (log: AuditLog, identities: Identities): (principal: Principal) => string {
+export function factsWriter (log: AuditLog, identities: Identities, maxRemembered = 100_000): (principal: Principal) => string {
   const digests = new WeakMap<Principal, string>()
   const written = new Set<string>()
 

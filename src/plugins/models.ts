@@ -37,7 +37,7 @@ export interface Models {
 declare module 'fastify' {
   interface FastifyInstance {
     /** Only where the models plugin is registered. */
-    models?: Models
+    models: Models
   }
   interface FastifyRequest {
     /** The handle that was decided upon; `null` where the route is about no loaded model. */

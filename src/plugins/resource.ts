@@ -72,7 +72,7 @@ export function model (id: RequestValue, { version, attributes }: ModelResourceO
     type: 'model',
     resolve (request) {
       const name = required(request, id, 'model')
-      const handle = request.server.models?.find(name, version?.read(request)) ?? null
+      const handle = request.server.hasDecorator('models') ? request.server.models.find(name, version?.read(request)) : null
       if (handle === null) request.audit?.set({ model_id: name })
       else request.model = handle
       const known = attributes?.(name, request) ?? handle?.attributes ?? {}

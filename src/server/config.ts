@@ -58,7 +58,7 @@ export const defaultConfig: ServerConfig = readConfig({}, 'config')
 export async function loadConfig (file: string): Promise<ServerConfig> {
   const document = parseDocument(await readText(file), { uniqueKeys: true, merge: false, prettyErrors: true })
   const [problem] = document.errors
-  if (problem !== undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `${file}: ${problem.message.split('\n')[0] ?? ''}` })
+  if (problem !== undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `${file}: ${problem.message.replace(/\n[^]*/, '')}` })
   const value: unknown = document.toJS({ maxAliasCount: 0 })
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -9,7 +10,6 @@ import { isGuardError } from '../errors.ts'
 import { openModel } from '../model/open-model.ts'
 import { keyFromFile } from '../secrets/key-file.ts'
 import type { ServerConfig } from './config.ts'
-import type { DataFolder } from './data-folder.ts'
 import { exampleImage } from './example-model.ts'
 import { runServer, stopServer, type RunningServer } from './run-server.ts'
 
@@ -28,7 +28,7 @@ export async function runDemo (config: ServerConfig, print: (line: string) => vo
       print(`${number}. ${title}\n   ${await step(server)}`)
       shown.push(true)
     } catch (error) {
-      print(`${number}. ${title}\n   FAILED: ${error instanceof Error ? error.message : String(error)}`)
+      print(`${number}. ${title}\n   FAILED: ${String(error)}`)
       shown.push(false)
     }
   }
@@ -53,16 +53,16 @@ async function refuseStranger ({ url }: RunningServer): Promise<string> {
 
 async function predict ({ url, firstKeys }: RunningServer): Promise<string> {
   const { request, label } = await exampleImage(3)
-  const response = await ask(url, firstKeys?.analyst, request)
+  const response = await ask(url, String(firstKeys?.analyst), request)
   const status = await expectStatus(response.clone(), 200)
   const { outputs } = await response.json() as { outputs: { name: string, data: number[] }[] }
   const predicted = outputs.find(({ name }) => name === 'label')?.data[0]
-  if (predicted !== label) throw new Error(`the image shows ${label}, the model says ${String(predicted)}`)
+  assert.equal(predicted, label)
   return `${status}, the image shows ${label} and so says the model`
 }
 
 async function forbid ({ url, firstKeys }: RunningServer): Promise<string> {
-  return await expectStatus(await fetch(`${url}/admin/keys`, { headers: { 'x-api-key': firstKeys?.analyst ?? '' } }), 403)
+  return await expectStatus(await fetch(`${url}/admin/keys`, { headers: { 'x-api-key': String(firstKeys?.analyst) } }), 403)
 }
 
 async function limitGreedy ({ url, data }: RunningServer): Promise<string> {
@@ -85,31 +85,26 @@ async function refuseTampered ({ data }: RunningServer): Promise<string> {
   await cp(path.join(data.models, 'digits'), directory, { recursive: true })
   const file = path.join(directory, 'model.onnx.sealed')
   const bytes = await readFile(file)
-  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+  bytes.writeUInt8(bytes.readUInt8(bytes.length >> 1) ^ 1, bytes.length >> 1)
   await writeFile(file, bytes)
-  return await open(directory, data).then(() => { throw new Error('it was opened') }, (error: unknown) => {
-    if (isGuardError(error)) return `${error.code}: ${error.message}`
-    throw error
-  })
-}
-
-async function open (directory: string, data: DataFolder): Promise<void> {
   const trust = { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
-  const opened = await openModel({ directory, keys: [await keyFromFile(data.modelWrappingKey)], trust, expectName: 'digits' })
-  await opened.zero()
+  const opening = openModel({ directory, keys: [await keyFromFile(data.modelWrappingKey)], trust, expectName: 'digits' })
+  const refusal = await opening.catch((error: unknown) => error)
+  assert(isGuardError(refusal, 'FMG_ERR_MODEL_TAMPERED'), 'it was opened')
+  return `${refusal.code}: ${refusal.message}`
 }
 
 async function verify ({ data }: RunningServer): Promise<string> {
   const verifierKey = (await readFile(data.verifierKey, 'utf8')).trim()
   const { ok, size, signature, problems } = await verifyLog({ directory: data.audit, verifierKey })
-  if (!ok) throw new Error(problems.map(({ what }) => what).join('; '))
+  assert(ok, problems.map(({ what }) => what).join('; '))
   return `${size} records, every one under the checkpoint, its signature ${signature}`
 }
 
-async function ask (url: string, key: string | undefined, request: object): Promise<Response> {
+async function ask (url: string, key: string, request: object): Promise<Response> {
   return await fetch(`${url}/v2/models/digits/infer`, {
     method: 'POST',
-    headers: { 'x-api-key': key ?? '', 'content-type': 'application/json' },
+    headers: { 'x-api-key': key, 'content-type': 'application/json' },
     body: JSON.stringify(request)
   })
 }

@@ -18,7 +18,7 @@ export async function openInference (app: FastifyInstance, { name, version }: { 
   // A health probe leaves no record: it asks nothing of anyone.
   app.get('/v2/health/live', { config: { access: 'public', audit: 'none' } }, async () => ({ live: true }))
   app.get('/v2/health/ready', { config: { access: 'public', audit: 'none' } }, async (_request, reply) => {
-    const ready = app.models?.list().every((handle) => handle.ready) ?? true
+    const ready = app.models.list().every((handle) => handle.ready)
     return await reply.code(ready ? 200 : 503).send({ ready })
   })
   app.get('/v2', { config: { access: 'authenticated' } }, async () => ({ name, version, extensions: ['binary_tensor_data'] }))

@@ -1,4 +1,5 @@
 import crypto from 'node:crypto'
+import { once } from 'node:events'
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
@@ -9,6 +10,7 @@ import { apiKeyPattern, drawApiKey, formatApiKey, parseApiKey } from '../../src/
 import { createApiKey } from '../../src/authn/create-api-key.ts'
 import { credentialCache } from '../../src/authn/credential-cache.ts'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
+import { publicKeyRecord } from '../../src/authn/key-record.ts'
 import type { KeyRecord, KeyStore } from '../../src/authn/key-store.ts'
 import { presentedCredential, type PresentedCredential } from '../../src/authn/presented-credential.ts'
 
@@ -169,6 +171,17 @@ t.test('a request has one credential or none that counts', async (t) => {
   t.equal(presentedCredential(['x-api-key', 'a'.repeat(8193)]), 'credential-too-long')
 })
 
+t.test('what is shown of a key says whether it is good, and no digest', async (t) => {
+  const store = memoryStore()
+  await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, 0)
+  const [record] = await store.list()
+  if (record === undefined) throw new Error('there is no key')
+  t.match(publicKeyRecord(record, 1), { id: 'ann', state: 'good', expiresAt: '1970-04-01T00:00:00.000Z' })
+  t.match(publicKeyRecord(record, record.expiresAt), { state: 'expired' })
+  t.match(publicKeyRecord({ ...record, revokedAt: 1 }, record.expiresAt), { state: 'revoked' })
+  t.notOk('digest' in publicKeyRecord(record, 1))
+})
+
 t.test('the file store', async (t) => {
   const folder = t.testdir()
   const file = path.join(folder, 'store', 'keys.json')
@@ -233,6 +246,13 @@ t.test('the file store', async (t) => {
     t.match(errors[0], { code: 'FMG_ERR_FILE' })
     t.equal((await store.list()).length, known)
     await store.close()
+
+    await writeFile(file, '{"version":"1","keys":[]}', { mode: 0o600 })
+    const silent = await fileKeyStore({ file })
+    const warned = once(process, 'warning')
+    await writeFile(file, '{', { mode: 0o600 })
+    t.match(await warned, [{ message: /is not JSON/ }])
+    await silent.close()
   })
 })
 

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { exampleModel } from '../../src/server/example-model.ts'
-import { modelGuard } from '../helpers/command.ts'
+import { modelGuard, run } from '../helpers/command.ts'
 
 t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE/ })
@@ -76,6 +76,22 @@ t.test('a model goes from its maker to a server', async (t) => {
   t.match(await modelGuard('model', 'verify', at('model'), '--trust', `${signing}.pub`), { status: 1, stderr: /^FMG_ERR_MODEL_TAMPERED: .*model\.json/ })
 })
 
+t.test('a model is signed and verified by certificate', async (t) => {
+  const folder = t.testdir({ model: {} })
+  const at = (...names: string[]): string => path.join(folder, ...names)
+  for (const name of ['model.onnx', 'model.json']) await copyFile(path.join(exampleModel, name), at('model', name))
+  const openssl = async (...words: string[]): Promise<void> => { t.match(await run('openssl', words, { cwd: folder }), { status: 0 }, words.slice(0, 2).join(' ')) }
+  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  await openssl('req', '-x509', ...ec, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=acme', '-days', '2', '-addext', 'keyUsage=critical,keyCertSign')
+  await openssl('req', '-new', ...ec, '-keyout', 'leaf.key', '-out', 'leaf.csr', '-subj', '/CN=ann')
+  await writeFile(at('extensions'), 'keyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\n')
+  await openssl('x509', '-req', '-in', 'leaf.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-out', 'leaf.pem', '-days', '2', '-extfile', 'extensions')
+  await chmod(at('leaf.key'), 0o600)
+  t.match(await modelGuard('model', 'sign', at('model'), '--key', at('leaf.key'), '--certificate', at('leaf.pem')), { status: 0 })
+  t.match(await modelGuard('model', 'verify', at('model'), '--authority', at('ca.pem')), { status: 0, stdout: /the signature holds, by the certificate of CN=ann/ })
+  t.match(await modelGuard('model', 'verify', at('model'), '--authority', at('leaf.pem')), { status: 1, stderr: /^FMG_ERR_/ })
+})
+
 t.test('a policy is checked and its tests are run', async (t) => {
   const tests = (expect: string): string => `version: 1\nroles: { analyst: { permissions: [model:predict] } }\ntests:\n  - { name: may, principal: { org: acme, roles: [analyst] }, action: predict, resource: { type: model, id: m, org: acme }, expect: ${expect} }\n`
   const folder = t.testdir({ 'good.yaml': tests('allow'), 'bad.yaml': tests('deny'), 'wrong.yaml': 'version: 1\nrols: {}\n', 'bare.yaml': 'version: 1\n' })
@@ -105,6 +121,8 @@ t.test('routes are printed with their access', async (t) => {
   t.match(await modelGuard('routes', file), { status: 0, stdout: 'GET /a   public\nHEAD /a  public\n' })
   await writeFile(file, program("scope.post('/b', async () => 1)", '() => app'))
   t.match(await modelGuard('routes', file), { status: 1, stdout: 'GET /a   public\nHEAD /a  public\nPOST /b  refused\n' })
+  await writeFile(file, "throw new TypeError('a bug')")
+  t.match(await modelGuard('routes', file), { status: 1, stderr: /TypeError: a bug\n {4}at / }, 'what nobody foresaw keeps its stack')
   await writeFile(file, 'export default 7')
   t.match(await modelGuard('routes', file), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: .*app\.mjs has no Fastify instance/ })
 })

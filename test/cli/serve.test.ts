@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { command, modelGuard, run } from '../helpers/command.ts'
@@ -91,7 +91,7 @@ t.test('the demonstration fails when a step does', async (t) => {
   writeFileSync(file, 'mode: observe\n')
   const { status, stdout } = await modelGuard('serve', '--demo', '--config', file)
   t.equal(status, 1)
-  t.match(stdout, /1\. .*\n {3}FAILED: status \d+ instead of 401/)
+  t.match(stdout, /1\. .*\n {3}FAILED: Error: status \d+ instead of 401/)
 })
 
 t.test('a log that was changed is found out, and the record named', async (t) => {
@@ -109,6 +109,9 @@ t.test('a log that was changed is found out, and the record named', async (t) =>
   writeFileSync(segment, readFileSync(segment, 'utf8').replace('"status":"denied"', '"status":"success"'))
   t.match(await modelGuard('audit', 'verify', audit, '--verifier-key', vkey), { status: 1, stdout: /^the log does NOT hold[\s\S]*record \d+: / })
   t.match(JSON.parse((await modelGuard('audit', 'verify', audit, '--json')).stdout), { ok: false })
+  appendFileSync(segment, '{"torn')
+  rmSync(path.join(audit, 'checkpoint'))
+  t.match(await modelGuard('audit', 'verify', audit), { status: 1, stdout: /the checkpoint is missing\n[\s\S]*6 bytes of a record that was being written follow the last/ })
   t.match(await modelGuard('audit', 'verify', audit, '--verifier-key', path.join(folder, 'none')), { status: 1, stderr: /FMG_ERR_FILE: cannot read/ })
 })
 

@@ -6,6 +6,7 @@ import { audit } from '../../src/plugins/audit.ts'
 import { authenticate } from '../../src/plugins/authenticate.ts'
 import { authorize } from '../../src/plugins/authorize.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
+import { models } from '../../src/plugins/models.ts'
 import { rateLimit } from '../../src/plugins/rate-limit.ts'
 import { bodyMember, fixed, model, param, resource } from '../../src/plugins/resource.ts'
 import { listRoutes } from '../../src/plugins/routes.ts'
@@ -216,9 +217,10 @@ t.test('routes are listed with their effective access', async (t) => {
 })
 
 t.test('every plugin boots alone and in every subset, or names what is missing', async (t) => {
-  const folder = t.testdir(Object.fromEntries([...Array(16).keys()].map((index) => [index, {}])))
+  const folder = t.testdir(Object.fromEntries([...Array(32).keys()].map((index) => [index, {}])))
   const parts = {
     audit: async (app: FastifyInstance, index: number) => { await app.register(audit, await auditIn(path.join(folder, String(index)))) },
+    models: async (app: FastifyInstance) => { await app.register(models, { models: {}, keys: [], trust: { keys: [], authorities: [] } }) },
     authenticate: async (app: FastifyInstance) => { await app.register(authenticate, guardOptions().authenticate) },
     rateLimit: async (app: FastifyInstance) => { await app.register(rateLimit, limits(5)) },
     authorize: async (app: FastifyInstance) => { await app.register(authorize, guardOptions().authorize) }

@@ -2,14 +2,16 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { guardError } from '../../src/errors.ts'
 import type { AuditOptions } from '../../src/plugins/audit.ts'
 import { audit } from '../../src/plugins/audit.ts'
+import { factsWriter } from '../../src/plugins/facts.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { model, param } from '../../src/plugins/resource.ts'
+import { strangers } from '../../src/plugins/strangers.ts'
+import type { Principal } from '../../src/principal.ts'
 import { asPrincipal } from '../../src/testing.ts'
 import { auditIn, guardOptions, limits, recordsIn } from '../helpers/guard.ts'
 
@@ -51,6 +53,7 @@ t.test('every end of a request leaves its record', async (t) => {
     app.get('/fails', { config: { access: 'authenticated' } }, async () => { throw new Error('a message that quotes the input') })
     app.get('/open', { config: { access: 'public' } }, async () => 'open')
     app.get('/probe', { config: { access: 'public', audit: 'none' } }, async () => 'alive')
+    app.get('/probe/broken', { config: { access: 'public', audit: 'none' } }, async () => { throw new Error('broken') })
     app.get('/not-so-open', { config: { access: 'authenticated', audit: 'none' } }, async () => 'x')
   }, { rateLimit: limits(5) })
   await app.inject({ method: 'POST', url: '/models/acme-1', payload: { in: 1 }, ...ann })
@@ -61,6 +64,7 @@ t.test('every end of a request leaves its record', async (t) => {
   await app.inject({ method: 'POST', url: '/models/acme-1', payload: { in: 1 }, ...ann })
   await app.inject('/open')
   await app.inject('/probe')
+  t.equal((await app.inject('/probe/broken')).statusCode, 500)
   await app.inject({ url: '/not-so-open', ...asPrincipal({ id: 'bob' }) })
   const { pseudonym, digests } = options.identities.principal('ann')
   const all = await records()
@@ -107,6 +111,42 @@ t.test('strangers are counted, one line an address, reason and second', async (t
     { status: 'unauthenticated', reason: 'credential-unknown-kind', count: 5 },
     { status: 'limited', reason: 'edge-limit', count: 5, http_status: 429 }
   ])
+})
+
+t.test('a public route that refuses by itself counts its strangers too', async (t) => {
+  const { app, records } = await recorded(t, (app) => {
+    app.get('/login', { config: { access: 'public' } }, async (_request, reply) => await reply.code(401).send('who?'))
+  })
+  t.equal((await app.inject('/login')).statusCode, 401)
+  t.match(await records(), [{ status: 'unauthenticated', reason: 'refused', count: 1 }])
+})
+
+t.test('a flood of addresses is counted as one from a bound on', async (t) => {
+  const folder = t.testdir()
+  const { log, identities } = await auditIn(folder)
+  const refused = strangers(log, identities)
+  const refusal = { status: 'unauthenticated', httpStatus: 401, reason: 'credential-missing' } as const
+  for (let index = 0; index < 1500; index++) refused.count({ ip: `10.${index >> 8}.${index & 255}.1`, id: `req-${index}` } as FastifyRequest, refusal)
+  refused.flush()
+  await log.close()
+  const counts = recordsIn(folder).map((record) => record['count'])
+  t.equal(counts.length, 1001)
+  t.equal(counts.at(-1), 500)
+})
+
+t.test('what is to be known of a principal is written once, and again when too much is remembered', async (t) => {
+  const folder = t.testdir()
+  const { log, identities } = await auditIn(folder)
+  const facts = factsWriter(log, identities, 1)
+  const principal = (id: string, roles: readonly string[] = []): Principal => ({ id, type: 'user', tier: 't', roles, scopes: [], attributes: {}, credential: { method: 'session', id } })
+  const ann = principal('ann')
+  t.equal(facts(ann), facts(ann))
+  t.equal(facts(principal('ann')), facts(ann), 'the same facts have the same digest')
+  t.not(facts(principal('ann', ['admin'])), facts(ann))
+  t.not(facts(principal('bob')), facts(ann), 'and are told apart by who they are of')
+  facts(principal('ann'))
+  await log.close()
+  t.match(recordsIn(folder).map(({ action, facts }) => [action, facts === undefined]), [['facts', false], ['facts', false], ['facts', false], ['facts', false]])
 })
 
 t.test('the tallies of strangers are written by themselves', async (t) => {

@@ -1,5 +1,9 @@
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect as connectHttp2 } from 'node:http2'
 import { connect, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { allowPlaintext } from '../../src/plugins/listener.ts'
@@ -58,6 +62,22 @@ t.test('a small upload of a stranger does not cost an honest client its connecti
   t.match(answers, /^HTTP\/1\.1 401[\s\S]*HTTP\/1\.1 200/)
 })
 
+t.test('over HTTP/2 a refused upload has no connection header, which is forbidden there', async (t) => {
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  // Fastify types a server for HTTP/2 apart; to a plugin it is the same.
+  await app.register(modelGuard as never, guardOptions() as never)
+  app.post('/x', { config: { access: 'authenticated' } }, async () => 'x')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const session = connectHttp2(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  const stream = session.request({ ':method': 'POST', ':path': '/x', 'content-length': '52428800' })
+  stream.on('error', () => {})
+  const [headers] = await once(stream, 'response') as [Record<string, unknown>]
+  t.equal(headers[':status'], 401)
+  t.equal(headers['connection'], undefined)
+  session.destroy()
+})
+
 t.test('two Authorization headers are refused, though Node would show but one', async (t) => {
   const app = await guardedApp(t, guardOptions())
   const port = await listen(app)
@@ -78,6 +98,14 @@ t.test('a listener that is neither loopback nor TLS is closed, unless told other
     return { listening, logged }
   }
   t.match(await open({}, '127.0.0.1'), { listening: true, logged: '' })
+  const local = Fastify()
+  await local.register(modelGuard, guardOptions())
+  // Not in the test's own folder: the path of a socket has about a hundred bytes at most.
+  const folder = await mkdtemp(path.join(tmpdir(), 'guard-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  await local.listen({ path: path.join(folder, 'socket') })
+  t.ok(local.server.listening, 'a Unix socket is guarded by the file system')
+  await local.close()
   t.match(await open({}, '0.0.0.0'), { listening: false, logged: /0\.0\.0\.0; use https, or allowPlaintext.*FMG_ERR_LISTENER_INSECURE/ })
   t.match(await open({ [allowPlaintext]: true }, '0.0.0.0'), { listening: true, logged: '' })
   t.match(await open({ allowPlaintext: false }, '127.0.0.1').catch((error: unknown) => error), { code: 'FMG_ERR_OPTION_INVALID' }, 'no string can set it')

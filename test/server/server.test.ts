@@ -91,7 +91,7 @@ t.test('a model that was tampered with does not let the server start, and names 
   await rm(path.join(server.data.models, 'digits'), { recursive: true })
   const again = await runServer(config)
   t.equal(again.firstKeys, null, 'what is there already is kept, what is missing is made anew')
-  t.equal(again.app.models?.list().length, 1)
+  t.equal(again.app.models.list().length, 1)
   await stopServer(again.app)
 })
 
