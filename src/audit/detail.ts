@@ -66,7 +66,8 @@ function writeItems (items: readonly unknown[], depth: number, budget: Budget): 
 
 function writeMembers (value: object, depth: number, budget: Budget): string[] {
   const members = new Map<string, string>()
-  for (const [name, member] of Object.entries(value)) {
+  for (const name of Object.keys(value)) {
+    const member: unknown = Reflect.get(value, name)
     if (member === undefined || typeof member === 'function' || typeof member === 'symbol') continue
     budget.units -= name.length
     members.set(cutText(name), write(member, depth - 1, budget))

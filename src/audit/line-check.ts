@@ -31,9 +31,13 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
  */
 export function lineSeq (bytes: Buffer, start: number, end: number): number | undefined {
   if (end - start > maxLineBytes) return undefined
-  const [, duration, seq] = plainLine.exec(bytes.toString('latin1', start, end)) ?? []
-  if (seq !== undefined && (duration === undefined || String(Number(duration)) === duration)) return Number(seq)
+  const match = plainLine.exec(bytes.toString('latin1', start, end))
+  if (match !== null && isCanonicalNumber(match[1])) return Number(match[2])
   return parsedSeq(bytes.subarray(start, end))
+}
+
+function isCanonicalNumber (digits: string | undefined): boolean {
+  return digits === undefined || String(Number(digits)) === digits
 }
 
 function parsedSeq (line: Buffer): number | undefined {

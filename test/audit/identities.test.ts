@@ -77,9 +77,10 @@ t.test('what was drawn is pending until it is flushed', async (t) => {
   t.equal(identities.pending, false)
   identities.principal('ann')
   t.equal(identities.pending, true)
-  const flushing = identities.flush()
-  t.equal(identities.pending, true, 'also while it is being written')
-  await flushing
+  let whileSyncing: boolean | undefined
+  t.intercept(await fileHandleMethods(), 'datasync', { value: async () => { whileSyncing = identities.pending } })
+  await identities.flush()
+  t.equal(whileSyncing, true, 'also while it is being written')
   t.equal(identities.pending, false)
   t.match(readFileSync(file, 'utf8'), /"ann"/)
   await identities.close()

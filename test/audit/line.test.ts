@@ -110,3 +110,16 @@ t.test('a detail that is too large becomes the beginning of its text', async (t)
     t.equal(canonicalJson(JSON.parse(json)), json)
   }
 })
+
+t.test('a detail without end is not walked to its end', async (t) => {
+  let reads = 0
+  const counted = <T extends object>(value: T): T => new Proxy(value, {
+    get: (target, name): unknown => {
+      reads++
+      return Reflect.get(target, name)
+    }
+  })
+  detailJson({ list: counted(Array.from({ length: 1_000_000 }, () => null)) })
+  detailJson(counted(Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`name${index}`, null]))))
+  t.ok(reads < 4000, `${reads} members were read`)
+})

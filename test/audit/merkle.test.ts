@@ -15,6 +15,8 @@ function sha256 (...parts: Uint8Array[]): Buffer {
   return hash.digest()
 }
 
+const root0 = sha256()
+
 function split (size: number): number {
   let k = 1
   while (k * 2 < size) k *= 2
@@ -166,6 +168,18 @@ t.test('the empty tree is consistent with nothing that a proof could say', async
   t.equal(verifyInclusion({ index: 0, size: 0, leaf: sha256(), root: sha256(), proof: [] }), false)
 })
 
+t.test('a proof for a larger tree does not hold for a smaller one of the same root', async (t) => {
+  const [first = root0, second = root0] = leaves
+  const root = sha256(Buffer.of(1), first, second)
+  t.equal(verifyInclusion({ index: 1, size: 2, leaf: second, root, proof: [first] }), true)
+  t.equal(verifyInclusion({ index: 0, size: 1, leaf: second, root, proof: [first] }), false)
+  const [three, four] = [treeHash(leaves.slice(0, 3)), treeHash(leaves.slice(0, 4))]
+  const proof = subProof(3, leaves.slice(0, 4), true)
+  t.equal(verifyConsistency({ size1: 3, size2: 4, root1: three, root2: four, proof }), true)
+  const under = (tree: Buffer): Buffer => sha256(Buffer.of(1), first, tree)
+  t.equal(verifyConsistency({ size1: 3, size2: 4, root1: under(three), root2: under(four), proof: [...proof, first] }), false)
+})
+
 t.test('proofs reach beyond 32 bits', async (t) => {
   // A tree of 2^40 equal leaves: every subtree of a height is the same.
   const heights = [sha256(Buffer.of(0))]
@@ -178,8 +192,6 @@ t.test('proofs reach beyond 32 bits', async (t) => {
   t.equal(verifyConsistency({ size1: 2 ** 39, size2: 2 ** 40, root1: heights[39] ?? root0, root2: claim.root, proof: heights.slice(39, 40) }), true)
   t.equal(verifyConsistency({ size1: 2 ** 39 + 1, size2: 2 ** 40, root1: heights[39] ?? root0, root2: claim.root, proof: heights.slice(39, 40) }), false)
 })
-
-const root0 = sha256()
 
 t.test('tiles stand where C2SP tlog-tiles says', async (t) => {
   t.equal(tilePath(0, 0, 256), 'tile/0/000')

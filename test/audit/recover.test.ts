@@ -78,6 +78,7 @@ t.test('tiles that are missing or wrong are rebuilt, and that is recorded', asyn
     [(directory: string) => { rmSync(path.join(directory, 'tile/1'), { recursive: true }) }, 'all'],
     [(directory: string) => { truncateSync(path.join(directory, 'tile/1/000.p/2'), 63) }, 'all'],
     [(directory: string) => { flip(path.join(directory, 'tile/1/000.p/2'), 40) }, 'all'],
+    [(directory: string) => { writeFileSync(path.join(directory, 'tile/1/000.p/2'), Buffer.alloc(32), { flag: 'a' }) }, 'all'],
     [(directory: string) => { rmSync(path.join(directory, 'tile/0/002.p/88')) }, 1],
     [(directory: string) => { flip(path.join(directory, 'tile/0/002.p/88'), 0) }, 1],
     [(directory: string) => { truncateSync(path.join(directory, 'tile/entries/002.p/88'), 0) }, 1]

@@ -160,6 +160,18 @@ t.test('a missing tile is named, and what the checkpoint does not promise is not
   t.ok((await verifyLog({ directory, verifierKey })).ok)
 })
 
+t.test('bundles that were filled after the checkpoint need not be there yet', async (t) => {
+  const { directory } = await makeLog(t)
+  const checkpoint = readFileSync(path.join(directory, 'checkpoint'))
+  const log = await openTestLog(directory)
+  await appendAll(log, 640, 1100)
+  await log.close()
+  rmSync(path.join(directory, 'tile/0/003'))
+  rmSync(path.join(directory, 'tile/entries/003'))
+  writeFileSync(path.join(directory, 'checkpoint'), checkpoint)
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, problems: [], size: 1100, checkpointSize: 600 })
+})
+
 t.test('records that vanish from the end are missed as far as the checkpoint goes', async (t) => {
   const { directory, saved } = await makeLog(t)
   const lines = readLines(directory)
