@@ -123,6 +123,14 @@ t.test('a public route that refuses by itself has a record of each refusal', asy
   t.notOk(record?.['count'])
 })
 
+t.test('what a handler refuses to nobody, in observe mode, is counted too', async (t) => {
+  const { app, records } = await recorded(t, (app) => {
+    app.get('/gone', { config: { access: 'authenticated' } }, async (_request, reply) => await reply.code(404).send('gone'))
+  }, { mode: 'observe' })
+  t.equal((await app.inject('/gone')).statusCode, 404)
+  t.match(await records(), [{ status: 'error', reason: 'refused', count: 1, http_status: 404 }])
+})
+
 t.test('a flood of addresses is counted as one from a bound on', async (t) => {
   const folder = t.testdir()
   const { log, identities } = await auditIn(folder)
