@@ -5,7 +5,7 @@ import { build, testsIn } from './run.js'
 
 const folder = 'dist/test/conformance'
 // What TAP says of itself; what is left are the suites' own lines.
-const frame = /^\s*(TAP version \d+|ok\b.*|\d+\.\.\d+.*|\}|# Subtest.*|# time=.*|)$/
+const frame = /^\s*(TAP version \d+|ok\b.*|\d+\.\.\d+.*|\}|# Subtest.*|# \{ total.*|# time=.*|)$/
 
 /**
  * @param {string} file
@@ -17,7 +17,7 @@ function conforms (file) {
     console.log(`${file}: FAILED\n${stdout}${stderr}`)
     return false
   }
-  for (const line of stdout.split('\n').filter((line) => !frame.test(line))) console.log(line.replace(/^\s*#?\s*/, ''))
+  for (const line of `${stderr}\n${stdout}`.split('\n').filter((line) => !frame.test(line))) console.log(line.replace(/^\s*#?\s*/, ''))
   return true
 }
 
