@@ -1,5 +1,6 @@
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { integer, object, optional, optionInvalid, withDefault } from '../options.ts'
+import { integer, object, optionInvalid, withDefault } from '../options.ts'
 import type { OpenedModel } from './open-model.ts'
 import { RunQueue, type RunQueueOptions } from './run-queue.ts'
 import { modelName } from './sealed-bundle.ts'
@@ -10,7 +11,7 @@ import { workerLane, type ModelBytes, type RunOutput, type WorkerLane } from './
 export interface SessionOptions {
   /** How many threads run the model side by side, each with its own copy of it. By default 1. */
   readonly workers?: number
-  /** Threads the runtime uses within one run. By default as many as there are cores. */
+  /** Threads the runtime uses within one run. By default one fewer than there are cores: they are busy throughout a run, and the event loop needs one. */
   readonly threads?: number
   /** How many runs may wait, beside those that run. */
   readonly queueLimit: number
@@ -61,7 +62,7 @@ function spawnWorker (): Worker {
 
 const readOptions = object({
   workers: withDefault(integer({ min: 1, max: 64 }), 1),
-  threads: optional(integer({ min: 1, max: 1024 })),
+  threads: withDefault(integer({ min: 1, max: 1024 }), Math.max(1, availableParallelism() - 1)),
   queueLimit: integer({ min: 0 }),
   // What setTimeout can hold.
   timeoutMs: integer({ min: 1, max: 2 ** 31 - 1 })

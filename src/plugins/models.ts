@@ -52,7 +52,7 @@ export interface ModelsOptions {
   readonly keys: readonly KeyProvider[]
   /** Who may sign. */
   readonly trust: Trust
-  /** Threads of the runtime a model. Default: the runtime's own choice. */
+  /** Threads of the runtime a model. Default: one fewer than there are cores. */
   readonly threads?: number
   /** Runs that may wait for a model. Default 64. */
   readonly queueLimit?: number
