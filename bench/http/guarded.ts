@@ -36,7 +36,8 @@ await app.register(modelGuard, {
     edge: { max: 100_000 }
   },
   rateLimit: {
-    limiter: redis === undefined ? memoryLimiter({}) : redisLimiter({ client: redis }),
+    // Redis shares its core with the load: when that is late, the answer is to be late too, and not a refusal.
+    limiter: redis === undefined ? memoryLimiter({}) : redisLimiter({ client: redis, timeoutMs: 1000 }),
     tiers: { standard: { windows: [{ name: 'minute', quota: 1_000_000, windowSeconds: 60 }] } },
     defaultTier: 'standard'
   },
