@@ -69,7 +69,7 @@ interface Conditions {
 
 function remarks ({ pinned, disturbed, disk }: Conditions): string[] {
   return [
-    ...disturbed < 0.05 ? [] : [`Other processes, or the machine's host, had ${disturbed * 100} % of the server's core: measure again on a quieter machine.`],
+    ...disturbed < 0.05 ? [] : [`Other processes, or the machine's host, had ${rounded(disturbed * 100, 2)} % of the server's core: measure again on a quieter machine.`],
     ...pinned ? [] : ['Server and load shared their cores (no taskset, or one core): the figures hold little.'],
     ...disk === 'real' ? [] : ['The temporary folder is in memory: what waits for the disk did not. Set TMPDIR.']
   ]
