@@ -20,7 +20,7 @@ export const http: Bench = {
     try {
       pinProcess(loadCore, redis.pid)
       options.progress('1000 callers, and the servers')
-      const candidates = await startCandidates(await makeFixture(folder), redis.url)
+      const candidates = await startCandidates(await makeFixture(folder), redis)
       try {
         return await report(await measure(candidates, options), folder)
       } finally {

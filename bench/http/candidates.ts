@@ -7,6 +7,12 @@ import { path as inferPath } from './inference.ts'
 
 const connections = 50
 
+/** Where Redis is found, and its process. */
+export interface RunningRedis {
+  readonly url: string
+  readonly pid: number
+}
+
 /** A server that runs, and what it is asked. */
 export interface Candidate {
   readonly name: string
@@ -33,7 +39,7 @@ const guardedVariants = [
 ] as const
 
 /** Starts every server. */
-export async function startCandidates (fixture: Fixture, redisUrl: string): Promise<Candidates> {
+export async function startCandidates (fixture: Fixture, redis: RunningRedis): Promise<Candidates> {
   const { folder, bodiesFile, apiKeysFile, tokensFile } = fixture
   const servers: ChildServer[] = []
   const stop = async (): Promise<void> => { await Promise.all(servers.map((server) => server.stop())) }
@@ -41,13 +47,13 @@ export async function startCandidates (fixture: Fixture, redisUrl: string): Prom
   async function start (name: string, program: string, args: readonly string[], credentialsFile: string): Promise<Candidate> {
     const server = await startServer({ program: `http/${program}.js`, args })
     servers.push(server)
-    return { name, server, load: { connections, path: inferPath, credentialsFile, bodiesFile, folder } }
+    return { name, server, load: { connections, path: inferPath, credentialsFile, bodiesFile, folder, redisPid: redis.pid } }
   }
 
   async function startVariant ({ suffix, name, durability, limits }: typeof guardedVariants[number]): Promise<Variant> {
     const own = path.join(folder, `guarded${suffix}`)
     await mkdir(own, { mode: 0o700 })
-    const candidate = await start(name, 'guarded', [folder, own, durability, limits === 'redis' ? redisUrl : limits], apiKeysFile)
+    const candidate = await start(name, 'guarded', [folder, own, durability, limits === 'redis' ? redis.url : limits], apiKeysFile)
     await checkRefusal(candidate)
     return { ...candidate, suffix }
   }
@@ -55,7 +61,7 @@ export async function startCandidates (fixture: Fixture, redisUrl: string): Prom
   try {
     // Bare Fastify is sent the same header, and does not look at it.
     const bare = await start('bare Fastify', 'bare', [], apiKeysFile)
-    const handAssembled = await start('assembled by hand', 'hand-assembled', [folder, redisUrl], tokensFile)
+    const handAssembled = await start('assembled by hand', 'hand-assembled', [folder, redis.url], tokensFile)
     await checkRefusal(handAssembled)
     const variants: Variant[] = []
     for (const variant of guardedVariants) variants.push(await startVariant(variant))

@@ -62,14 +62,14 @@ function ratioTable (figures: readonly (readonly [string, Figure])[]): string {
 
 interface Conditions {
   readonly pinned: boolean
-  /** Share of the server's core that others had. */
+  /** Share of the machine's time that others had. */
   readonly disturbed: number
   readonly disk: 'real' | 'in memory'
 }
 
 function remarks ({ pinned, disturbed, disk }: Conditions): string[] {
   return [
-    ...disturbed < 0.05 ? [] : [`Other processes, or the machine's host, had ${rounded(disturbed * 100, 2)} % of the server's core: measure again on a quieter machine.`],
+    ...disturbed < 0.05 ? [] : [`Other processes, or the machine's host, had ${rounded(disturbed * 100, 2)} % of the machine's time: measure again on a quieter machine.`],
     ...pinned ? [] : ['Server and load shared their cores (no taskset, or one core): the figures hold little.'],
     ...disk === 'real' ? [] : ['The temporary folder is in memory: what waits for the disk did not. Set TMPDIR.']
   ]

@@ -24,26 +24,35 @@ export function pinProcess (core: number, pid: number): void {
 
 /** CPU time of a process so far, user and system, all its threads, in microseconds; in steps of 10 ms. */
 export function cpuMicroseconds (pid: number): number {
-  // Fields 14 and 15, counted after the parenthesised name, which may itself hold spaces.
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
-  return (Number(fields[11]) + Number(fields[12])) * tickMicroseconds
+  const [user = 0, system = 0] = statOf(pid)
+  return (user + system) * tickMicroseconds
 }
 
-/** What a core did so far, in microseconds. */
-export interface CoreTime {
+/** CPU time so far of this process and of all that it has started and that have ended, in microseconds. */
+export function ownMicroseconds (): number {
+  return statOf(process.pid).reduce((sum, ticks) => sum + ticks, 0) * tickMicroseconds
+}
+
+/** Fields 14 to 17 of proc(5) `pid/stat`: user and system time, and that of children that have ended. */
+function statOf (pid: number): number[] {
+  // Counted after the parenthesised name, which may itself hold spaces.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+  return fields.slice(11, 15).map(Number)
+}
+
+/** What all cores together did so far, in microseconds. */
+export interface MachineTime {
   readonly total: number
-  /** It ran some process. */
+  /** They ran some process. */
   readonly busy: number
-  /** It wanted to run, and the machine's host ran something else. */
+  /** They wanted to run, and the machine's host ran something else. */
   readonly stolen: number
 }
 
-/** Reads proc(5) `stat`; only the order of its first eight columns is relied on. */
-export function coreTime (core: number): CoreTime {
-  const line = readFileSync('/proc/stat', 'utf8').split('\n').find((candidate) => candidate.startsWith(`cpu${core} `)) ?? ''
-  const ticks = line.split(' ').slice(1, 9).map(Number)
+/** Reads the first line of proc(5) `stat`. */
+export function machineTime (): MachineTime {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1)
+  const ticks = line.split(/\s+/).slice(1, 9).map((text) => Number(text) * tickMicroseconds)
   const [user = 0, nice = 0, system = 0] = ticks
-  const stolen = ticks[7] ?? 0
-  const total = ticks.reduce((sum, tick) => sum + tick, 0)
-  return { total: total * tickMicroseconds, busy: (user + nice + system) * tickMicroseconds, stolen: stolen * tickMicroseconds }
+  return { total: ticks.reduce((sum, tick) => sum + tick, 0), busy: user + nice + system, stolen: ticks[7] ?? 0 }
 }

@@ -1,12 +1,12 @@
 import type { ChildServer } from './child-server.ts'
-import { canPin, coreTime, cpuMicroseconds, serverCore } from './cpu.ts'
+import { cpuMicroseconds, machineTime, ownMicroseconds, type MachineTime } from './cpu.ts'
 import { wrk, type Load, type WrkResult } from './wrk.ts'
 
 /** One server under load for a while. */
 export interface Sample extends WrkResult {
   /** CPU time of the server's process a request. */
   readonly cpuMicroseconds: number
-  /** Share of its core's time that others had meanwhile: the machine's host, and other processes. */
+  /** Share of the machine's time that others had meanwhile: its host, and processes that have no part in this. */
   readonly disturbed: number
 }
 
@@ -14,7 +14,7 @@ const maxDisturbed = 0.04
 const maxTries = 4
 
 /**
- * Measures a server; again when others had more than 4 % of its core or a request failed, and keeps the best of four tries.
+ * Measures a server; again when others had more than 4 % of the machine or a request failed, and keeps the best of four tries.
  * @throws an Error when requests failed in every try: a refusal is no answer to measure.
  */
 export async function sample (server: ChildServer, load: Load, seconds: number): Promise<Sample> {
@@ -28,10 +28,22 @@ export async function sample (server: ChildServer, load: Load, seconds: number):
 }
 
 async function sampleOnce ({ url, pid }: ChildServer, load: Load, seconds: number): Promise<Sample> {
-  const [core, cpu] = [coreTime(serverCore), cpuMicroseconds(pid)]
+  const before = readTimes(pid, load)
   const result = await wrk(url, load, seconds)
-  const [coreAfter, used] = [coreTime(serverCore), cpuMicroseconds(pid) - cpu]
-  // Without pinning nobody knows whose core it is.
-  const others = canPin ? coreAfter.busy - core.busy - used : 0
-  return { ...result, cpuMicroseconds: used / result.requests, disturbed: (coreAfter.stolen - core.stolen + Math.max(0, others)) / (coreAfter.total - core.total) }
+  const after = readTimes(pid, load)
+  const busy = after.machine.busy - before.machine.busy
+  const others = Math.max(0, busy - (after.ours - before.ours)) + after.machine.stolen - before.machine.stolen
+  return { ...result, cpuMicroseconds: (after.server - before.server) / result.requests, disturbed: others / (after.machine.total - before.machine.total) }
+}
+
+interface Times {
+  readonly machine: MachineTime
+  readonly server: number
+  /** Of all that has a part in this. */
+  readonly ours: number
+}
+
+function readTimes (pid: number, { redisPid }: Load): Times {
+  const server = cpuMicroseconds(pid)
+  return { machine: machineTime(), server, ours: server + cpuMicroseconds(redisPid) + ownMicroseconds() }
 }
