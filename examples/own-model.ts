@@ -1,5 +1,6 @@
 // A server with a model of its own, here a function: keys, policy, limits and log around it.
 //   node dist/examples/own-model.js [folder] [port]
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import Fastify from 'fastify'
 import {
@@ -13,7 +14,7 @@ const inFolder = (name: string): string => path.join(folder, name)
 const store = await fileKeyStore({ file: inFolder('keys.json') })
 await ensurePepper(inFolder('pepper'))
 const pepper = await readPepper(inFolder('pepper'))
-await createSigningKey(inFolder('log-key.pem'), 'log')
+if (!existsSync(inFolder('log-key.pem'))) await createSigningKey(inFolder('log-key.pem'), 'log')
 const identities = await openIdentities({ file: inFolder('identities.jsonl') })
 
 const policy = loadPolicy(`
