@@ -93,8 +93,9 @@ t.test('a lock of a process that is gone is taken over, of one that runs it is n
 
 t.test('a zombie holds nothing', async (t) => {
   const folder = t.testdir()
-  // What sh leaves behind is the child of a sleep, which never asks how it ended.
-  const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  // The child ends once sh has become a sleep, which never asks how its child ended.
+  const script = 'while [ "$(cat /proc/$$/comm)" != sleep ]; do :; done & echo $!; exec sleep 60'
+  const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => parent.kill())
   const [line] = await once(parent.stdout, 'data') as [Buffer]
   const pid = line.toString().trim()
