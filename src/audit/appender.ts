@@ -1,4 +1,5 @@
 import { guardError } from '../errors.ts'
+import { bufferPool, type BufferPool } from './buffer-pool.ts'
 import type { Identities } from './identities.ts'
 import { draftLine, numberLine, type LineDraft } from './line.ts'
 import { hashLeafInPlace, type Digest } from './merkle.ts'
@@ -56,6 +57,8 @@ interface Group {
   readonly lines: { readonly end: number, readonly leaf: Digest }[]
 }
 
+const maxSpareBytes = 4_194_304
+
 /** Bytes of full tiles that may gather, when none can be published, before more is refused. */
 const maxUnpublishedBytes = 268_435_456
 
@@ -63,6 +66,8 @@ const maxUnpublishedBytes = 268_435_456
 export function createAppender (options: AppenderOptions): Appender {
   const { segments, tree, durability, identities } = options
   const groups: Group[] = []
+  // One group is being written while the one before waits to be taken into the tree.
+  const pool = bufferPool(maxSpareBytes)
   let waiting: Waiting[] = []
   let flushers: Flusher[] = []
   let waitingUnits = 0
@@ -129,7 +134,7 @@ export function createAppender (options: AppenderOptions): Appender {
     // A pseudonym is durable before the first line that uses it.
     if (identities?.pending === true) await identities.flush()
     const first = nextSeq
-    const group = assemble(batch, first)
+    const group = assemble(batch, first, pool)
     const sync = await segments.write(group.bytes.subarray(1), first)
     const synced = sync()
     // While the disk works: hashing then costs nobody's answer any time.
@@ -199,6 +204,7 @@ export function createAppender (options: AppenderOptions): Appender {
         tree.append(bytes, start, end, leaf)
         start = end + 1
       }
+      pool.give(bytes)
     }
   }
 
@@ -213,9 +219,12 @@ export function createAppender (options: AppenderOptions): Appender {
 }
 
 /** The lines of a batch in one buffer, from byte 1 on. */
-function assemble (batch: readonly Waiting[], firstSeq: number): Group {
+function assemble (batch: readonly Waiting[], firstSeq: number, pool: BufferPool): Group {
   const lines = batch.map(({ draft }, index) => numberLine(draft, firstSeq + index))
-  return { bytes: Buffer.from(`\n${lines.join('\n')}\n`), lines: [] }
+  const text = `\n${lines.join('\n')}\n`
+  // A UTF-16 code unit takes three bytes at most.
+  const bytes = pool.take(text.length * 3)
+  return { bytes: bytes.subarray(0, bytes.write(text)), lines: [] }
 }
 
 function hashLeaves ({ bytes, lines }: Group): void {

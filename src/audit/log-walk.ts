@@ -33,6 +33,7 @@ export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): P
   const covered = checkpoint?.size ?? 0
   const claims = [{ claim: checkpoint, name: 'the checkpoint' }, { claim: saved, name: 'the saved checkpoint' }]
   let checking: Promise<void> = Promise.resolve()
+  let checked = 0
   let edge: readonly Tile[] = []
   let tornBytes = 0
 
@@ -55,8 +56,9 @@ export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): P
       else addLines(block)
       // The tiles of these lines are read while the next ones are hashed.
       await checking
+      tree.dropFull(checked)
+      checked = tree.full.length
       checking = check(tree.full.filter(isPromised))
-      tree.dropFull(tree.full.length)
       if (problems.length > 0) return
     }
   }

@@ -3,7 +3,7 @@ import { writeFileAtomic } from '../files.ts'
 import type { Signer } from '../secrets/signer.ts'
 import { openCheckpoint, signCheckpoint, type Checkpoint } from './checkpoint.ts'
 import type { VerifierKey } from './note.ts'
-import { removePartials, writeTiles } from './tiles.ts'
+import { removePartials, writeTiles, type Tile } from './tiles.ts'
 import type { LogTree } from './tree.ts'
 
 export interface PublisherOptions {
@@ -34,6 +34,8 @@ export function checkpointFile (directory: string): string {
 /** Publishes into the log's folder. */
 export function createPublisher ({ directory, tree, signer, key, last, onCheckpoint }: PublisherOptions): Publisher {
   let published = last
+  /** Tiles of which partial ones are on disk; `undefined` while that is not known, as after a crash. */
+  let withPartials: Set<string> | undefined
   let underWay: Promise<unknown> = Promise.resolve()
 
   async function publish (): Promise<Checkpoint> {
@@ -41,17 +43,21 @@ export function createPublisher ({ directory, tree, signer, key, last, onCheckpo
     const { size } = tree
     const root = tree.root()
     const full = tree.full.slice()
+    const partial = tree.partial()
+    for (const tile of partial) withPartials?.add(nameOf(tile))
     // Entries before tiles before the checkpoint: nothing is promised that is not there.
-    await writeTiles(directory, [...full, ...tree.partial()])
+    await writeTiles(directory, [...full, ...partial])
     const signed = await signCheckpoint(key.name, size, root, signer)
     // A checkpoint that its own key does not verify would keep the log from ever opening again.
     const checkpoint = openCheckpoint(signed.note, key)
     await writeFileAtomic(checkpointFile(directory), checkpoint.note)
     published = checkpoint
-    tree.dropFull(full.length)
     // Outside of this turn: a listener that throws has not kept the checkpoint from being published.
     queueMicrotask(() => { onCheckpoint(checkpoint) })
-    await removePartials(directory, full)
+    const grown = full.filter((tile) => withPartials?.has(nameOf(tile)) ?? true)
+    tree.dropFull(full.length)
+    await removePartials(directory, grown)
+    withPartials = new Set(partial.map(nameOf))
     return checkpoint
   }
 
@@ -62,4 +68,8 @@ export function createPublisher ({ directory, tree, signer, key, last, onCheckpo
       return await publishing
     }
   }
+}
+
+function nameOf ({ level, index }: Tile): string {
+  return `${level}/${index}`
 }

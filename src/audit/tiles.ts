@@ -84,16 +84,21 @@ async function readIfThere (file: string): Promise<Buffer | undefined> {
  * already is written over.
  */
 export async function writeTiles (folder: string, tiles: readonly Tile[]): Promise<void> {
-  const folders = new Set<string>()
+  const folders = new Set<string>([folder])
   const [entries, hashes] = [tiles.filter(isBundle), tiles.filter((tile) => !isBundle(tile))]
   for (const group of [...pairs(entries), ...pairs(hashes)]) {
     await Promise.all(group.map(async (tile) => {
       const file = path.join(folder, tilePath(tile.level, tile.index, tile.width))
+      if (!folders.has(path.dirname(file))) await makeFolder(path.dirname(file))
       await writeDurably(file, tile.bytes)
-      for (let above = path.dirname(file); above.length > folder.length; above = path.dirname(above)) folders.add(above)
     }))
   }
-  for (const name of [...folders, folder]) await syncFolder(name)
+  for (const name of folders) await syncFolder(name)
+
+  async function makeFolder (name: string): Promise<void> {
+    await mkdir(name, { recursive: true, mode: 0o700 })
+    for (let above = name; above.length > folder.length; above = path.dirname(above)) folders.add(above)
+  }
 }
 
 function isBundle ({ level }: Tile): boolean {
@@ -106,7 +111,6 @@ function * pairs<T> (items: readonly T[]): Generator<readonly T[]> {
 }
 
 async function writeDurably (file: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 })
   // Under another name first: a tile that is there is whole, also one that no checkpoint came to promise.
   const temporary = `${file}.tmp`
   const handle = await open(temporary, 'w', 0o600)

@@ -1,3 +1,4 @@
+import { bufferPool, type BufferPool } from './buffer-pool.ts'
 import { digestBytes, emptyRoot, hashNode, type Digest } from './merkle.ts'
 import { tileWidth, type Tile } from './tiles.ts'
 
@@ -16,7 +17,7 @@ export interface LogTree {
   append (bytes: Buffer, start: number, end: number, leaf: Digest): void
   /** Adds the hash of a full tile of the level below: how a tree is taken up again from its tiles. Lower levels must be empty. */
   appendSubtree (level: number, hash: Digest): void
-  /** Forgets so many of the oldest full tiles. */
+  /** Forgets so many of the oldest full tiles, and grows new ones in their memory: nobody may look at them any more. */
   dropFull (count: number): void
   /** The partial tiles of this size (copies); none where a level has just filled up. */
   partial (): Tile[]
@@ -41,11 +42,14 @@ interface Level {
   above: Level | undefined
 }
 
+const maxSpareBytes = 16_777_216
+
 /** A tree without leaves; or one of `start` leaves, a multiple of 256, whose tiles are yet to be given by `appendSubtree`. */
 export function createTree (start = 0): LogTree {
   const bottom = createLevel(0, start)
   const full: Tile[] = []
-  const bundle = createBundle()
+  const [bundles, tiles] = [bufferPool(maxSpareBytes), bufferPool(maxSpareBytes)]
+  const bundle = createBundle(bundles)
   let fullBytes = 0
 
   function emit (tile: Tile): void {
@@ -64,7 +68,7 @@ export function createTree (start = 0): LogTree {
     level.width++
     if (level.width < tileWidth) return
     emit({ level: level.number, index: level.index, width: tileWidth, bytes: level.hashes })
-    startTile(level)
+    startTile(level, tiles.take(tileBytes))
     push(levelAbove(level, start), subtree.root)
   }
 
@@ -84,17 +88,21 @@ export function createTree (start = 0): LogTree {
       push(level, hash)
     },
     dropFull (count) {
-      for (const tile of full.splice(0, count)) fullBytes -= tile.bytes.length
+      for (const { level, bytes } of full.splice(0, count)) {
+        fullBytes -= bytes.length
+        const pool = level === 'entries' ? bundles : tiles
+        pool.give(bytes)
+      }
     },
     partial () {
-      const tiles: Tile[] = []
+      const partial: Tile[] = []
       const { index, width } = bottom
-      if (width > 0) tiles.push({ level: 'entries', index, width, bytes: bundle.copy() })
+      if (width > 0) partial.push({ level: 'entries', index, width, bytes: bundle.copy() })
       for (let level: Level | undefined = bottom; level !== undefined; level = level.above) {
         const bytes = Buffer.from(level.hashes.subarray(0, level.width * digestBytes))
-        if (level.width > 0) tiles.push({ level: level.number, index: level.index, width: level.width, bytes })
+        if (level.width > 0) partial.push({ level: level.number, index: level.index, width: level.width, bytes })
       }
-      return tiles
+      return partial
     },
     root () {
       let root: Digest | undefined
@@ -108,9 +116,11 @@ export function createTree (start = 0): LogTree {
   }
 }
 
+const tileBytes = tileWidth * digestBytes
+
 function createLevel (number: number, leaves: number): Level {
   const index = Math.floor(leaves / tileWidth ** (number + 1))
-  return { number, smallest: undefined, index, width: 0, hashes: Buffer.allocUnsafe(tileWidth * digestBytes), above: undefined }
+  return { number, smallest: undefined, index, width: 0, hashes: Buffer.allocUnsafeSlow(tileBytes), above: undefined }
 }
 
 function levelAbove (level: Level, leaves: number): Level {
@@ -118,11 +128,11 @@ function levelAbove (level: Level, leaves: number): Level {
   return level.above
 }
 
-function startTile (level: Level): void {
+function startTile (level: Level, hashes: Buffer): void {
   level.index++
   level.width = 0
   level.smallest = undefined
-  level.hashes = Buffer.allocUnsafe(tileWidth * digestBytes)
+  level.hashes = hashes
 }
 
 interface Bundle {
@@ -133,21 +143,27 @@ interface Bundle {
 }
 
 /** Entries of C2SP tlog-tiles: each its length in two bytes, big-endian, then itself. */
-function createBundle (): Bundle {
-  let bytes = Buffer.allocUnsafe(32_768)
+function createBundle (pool: BufferPool): Bundle {
+  let bytes = pool.take(32_768)
   let length = 0
   return {
     add (source, start, end) {
-      while (length + 2 + end - start > bytes.length) bytes = Buffer.concat([bytes], bytes.length * 2)
+      while (length + 2 + end - start > bytes.length) bytes = grown(bytes)
       length = bytes.writeUInt16BE(end - start, length)
       length += source.copy(bytes, length, start, end)
     },
     copy: () => Buffer.from(bytes.subarray(0, length)),
     take () {
       const taken = bytes.subarray(0, length)
-      bytes = Buffer.allocUnsafe(bytes.length)
+      bytes = pool.take(bytes.length)
       length = 0
       return taken
     }
   }
+}
+
+function grown (bytes: Buffer): Buffer {
+  const larger = Buffer.allocUnsafeSlow(bytes.length * 2)
+  bytes.copy(larger)
+  return larger
 }

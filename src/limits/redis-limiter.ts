@@ -38,36 +38,76 @@ const readOptions = object({
 })
 
 const digest = createHash('sha1').update(limitScript).digest('hex')
+/** Questions in one call: Redis does nothing else meanwhile. */
+const maxTogether = 100
+
+/** A question that waits for its answer. */
+interface Question {
+  readonly request: LimitRequest
+  readonly resolve: (outcome: LimitOutcome) => void
+  readonly reject: (error: Error) => void
+}
 
 /**
- * Counts in Redis, for all nodes together: one command a decision, by the clock of Redis.
+ * Counts in Redis, for all nodes together, by the clock of Redis: one command a decision, and one for all questions about a
+ * group that come in one turn of the event loop.
  *
  * A question that was not answered in time may still have been counted; it is never allowed. What Redis itself forgets
  * (a failover to a replica that lags) is not counted.
  */
 export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
   const { client, prefix, timeoutMs, maxPending } = readOptions(options, 'redisLimiter')
+  const gathered = new Map<string, Question[]>()
   let pending = 0
 
   return { consume }
 
-  async function consume (request: LimitRequest): Promise<LimitOutcome> {
-    checkLimitRequest(request)
-    if (pending >= maxPending) throw unavailable('limiter-overloaded')
-    return readAnswer(await inTime(ask(request), timeoutMs), request.windows)
+  function consume (request: LimitRequest): Promise<LimitOutcome> {
+    return new Promise((resolve, reject) => {
+      checkLimitRequest(request)
+      if (pending >= maxPending) throw unavailable('limiter-overloaded')
+      pending++
+      gather({ request, resolve, reject })
+    })
   }
 
-  async function ask ({ key, group, windows, cost }: LimitRequest): Promise<unknown> {
-    const args = [1, redisKey(prefix, group, key), cost, ...windows.flatMap(windowArguments)]
-    pending++
-    return await runScript(client, args)
-      .catch((cause: unknown) => { throw unavailable('limiter-error', cause) })
-      .finally(() => { pending-- })
+  function gather (question: Question): void {
+    if (gathered.size === 0) setImmediate(askAll)
+    const { group } = question.request
+    const questions = gathered.get(group)
+    if (questions === undefined) gathered.set(group, [question])
+    else questions.push(question)
+  }
+
+  function askAll (): void {
+    for (const questions of gathered.values()) {
+      for (let at = 0; at < questions.length; at += maxTogether) ask(questions.slice(at, at + maxTogether))
+    }
+    gathered.clear()
+  }
+
+  function ask (questions: readonly Question[]): void {
+    const late = setTimeout(() => {
+      // Timers run before the socket is read: after a stall of this process the answer may be waiting there.
+      setImmediate(() => { refuse(questions, unavailable('limiter-timeout')) })
+    }, timeoutMs)
+    const settle = (): void => {
+      clearTimeout(late)
+      pending -= questions.length
+    }
+    runScript(client, scriptArguments(prefix, questions)).finally(settle)
+      .then((answers) => { conclude(questions, answers) }, (cause: unknown) => { refuse(questions, unavailable('limiter-error', cause)) })
   }
 }
 
-function windowArguments ({ name, quota, windowSeconds }: Window): (string | number)[] {
-  return [name, quota, windowSeconds * 1e6]
+function scriptArguments (prefix: string, questions: readonly Question[]): (string | number)[] {
+  const args: (string | number)[] = [questions.length]
+  for (const { request: { group, key } } of questions) args.push(redisKey(prefix, group, key))
+  for (const { request: { cost, windows } } of questions) {
+    args.push(cost, windows.length)
+    for (const { name, quota, windowSeconds } of windows) args.push(name, quota, windowSeconds * 1e6)
+  }
+  return args
 }
 
 async function runScript (client: RedisLike, args: readonly (string | number)[]): Promise<unknown> {
@@ -80,26 +120,25 @@ async function runScript (client: RedisLike, args: readonly (string | number)[])
   }
 }
 
-async function inTime<T> (answer: Promise<T>, timeoutMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    // Timers run before the socket is read: after a stall of this process the answer may be waiting there.
-    timer = setTimeout(() => setImmediate(() => { reject(unavailable('limiter-timeout')) }), timeoutMs)
-  })
-  try {
-    return await Promise.race([answer, late])
-  } finally {
-    clearTimeout(timer)
+function conclude (questions: readonly Question[], answers: unknown): void {
+  for (const [index, { request, resolve, reject }] of questions.entries()) {
+    const answer: unknown = Array.isArray(answers) ? answers[index] : undefined
+    const outcome = readAnswer(answer, request.windows)
+    if (outcome === undefined) reject(unavailable('limiter-error', new Error(typeof answer === 'string' ? answer : 'not the answer of the script')))
+    else resolve(outcome)
   }
 }
 
-function readAnswer (answer: unknown, windows: readonly Window[]): LimitOutcome {
+function refuse (questions: readonly Question[], error: Error): void {
+  for (const { reject } of questions) reject(error)
+}
+
+function readAnswer (answer: unknown, windows: readonly Window[]): LimitOutcome | undefined {
   // Some clients are set to give numbers as strings.
-  const numbers = Array.isArray(answer) ? answer.map((number) => Number.parseInt(String(number), 10)) : []
+  const numbers = Array.isArray(answer) ? answer.map((number) => typeof number === 'number' ? number : Number.parseInt(String(number), 10)) : []
   const [binding = NaN, used = NaN, untilMoreRoom = NaN, wait = NaN] = numbers
   const window = windows[binding - 1]
-  if (window === undefined || !(used >= 0 && untilMoreRoom >= 0 && wait >= 0)) throw unavailable('limiter-error')
-  return limitOutcome(window, used, untilMoreRoom, wait)
+  return window !== undefined && used >= 0 && untilMoreRoom >= 0 && wait >= 0 ? limitOutcome(window, used, untilMoreRoom, wait) : undefined
 }
 
 function unavailable (reason: string, cause?: unknown): Error {

@@ -1,11 +1,13 @@
 import { subWindows } from './sliding-window.ts'
 
 /**
- * The decision of `sliding-window.ts` and `decision.ts`, made inside Redis, by its clock: one GET, and one SET when something was counted.
+ * The decisions of `sliding-window.ts` and `decision.ts`, made inside Redis, by its clock: of each question one GET, and one SET when
+ * something was counted. Any number of questions in one call, each judged after the one before it.
  *
- * KEYS[1] is the budget. ARGV: the cost, then of each window its name, quota and length in microseconds.
- * Answers the number of the binding window (from 1), the units that it counts, and microseconds until it has more room
- * and until the cost fits (0: it was spent).
+ * KEYS are the budgets. ARGV, of each question: its cost, the number of its windows, then of each window its name, quota and length
+ * in microseconds. Answers a list for each question: the number of the binding window (from 1), the units that it counts, and
+ * microseconds until it has more room and until the cost fits (0: it was spent). A question that fails is answered with its error;
+ * where all fail, the first error is that of the call.
  *
  * The value is a MessagePack list of `{ name, length, first, { last, cost, last, cost, … } }`: buckets oldest first,
  * `first` being where the newest began. A count is found by name and length, so a value written under other windows is
@@ -14,14 +16,10 @@ import { subWindows } from './sliding-window.ts'
 export const limitScript = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local cost = tonumber(ARGV[1])
-local value = redis.call('GET', KEYS[1])
-local counts = value and cmsgpack.unpack(value) or {}
-local changed = false
 
 local function settle(count)
   local length, buckets, total = count[2], count[4], 0
-  local live = 1
+  local live, changed = 1, false
   while buckets[live] and buckets[live] + length <= now do live = live + 2 end
   if live > 1 then buckets = { unpack(buckets, live) } end
   for i = 2, #buckets, 2 do total = total + buckets[i] end
@@ -29,9 +27,10 @@ local function settle(count)
     count[3], buckets, changed = now, { now, total }, true
   end
   count[4], count.total = buckets, total
+  return changed
 end
 
-local function waitFor(count, quota)
+local function waitFor(count, quota, cost)
   if not (cost <= quota) then return count[2] end
   local excess, wait, buckets = count.total - (quota - cost), 0, count[4]
   for i = 1, #buckets, 2 do
@@ -42,7 +41,7 @@ local function waitFor(count, quota)
   return wait
 end
 
-local function spend(count)
+local function spend(count, cost)
   local buckets = count[4]
   local newest = #buckets - 1
   if newest > 0 and now < count[3] + count[2] / ${subWindows} then
@@ -56,7 +55,7 @@ local function spend(count)
   count.total = count.total + cost
 end
 
-local function find(name, length)
+local function find(counts, name, length)
   for _, count in ipairs(counts) do
     if count[1] == name and count[2] == length then return count end
   end
@@ -64,26 +63,7 @@ local function find(name, length)
   return counts[#counts]
 end
 
-for _, count in ipairs(counts) do settle(count) end
-local asked, binding, longest = {}, 0, 0
-for i = 2, #ARGV, 3 do
-  local count, quota = find(ARGV[i], tonumber(ARGV[i + 2])), tonumber(ARGV[i + 1])
-  local wait = waitFor(count, quota)
-  asked[#asked + 1] = { count, quota }
-  if wait > longest then binding, longest = #asked, wait end
-end
-
-if binding == 0 then
-  changed = true
-  local largest = 0
-  for i, pair in ipairs(asked) do
-    local count, quota = pair[1], pair[2]
-    spend(count)
-    if count.total / quota > largest then binding, largest = i, count.total / quota end
-  end
-end
-
-if changed then
+local function write(key, counts)
   local live, ends = {}, 0
   for _, count in ipairs(counts) do
     local buckets = count[4]
@@ -92,10 +72,52 @@ if changed then
       ends = math.max(ends, buckets[#buckets - 1] + count[2])
     end
   end
-  redis.call('SET', KEYS[1], cmsgpack.pack(live), 'PX', math.ceil((ends - now) / 1000))
+  redis.call('SET', key, cmsgpack.pack(live), 'PX', math.ceil((ends - now) / 1000))
 end
 
-local count = asked[binding][1]
-local oldest = count[4][1]
-return { binding, count.total, oldest and oldest + count[2] - now or 0, longest }
+local function decide(key, cost, at, to)
+  local value = redis.call('GET', key)
+  local counts = value and cmsgpack.unpack(value) or {}
+  local changed = false
+  for _, count in ipairs(counts) do changed = settle(count) or changed end
+
+  local asked, binding, longest = {}, 0, 0
+  for i = at, to, 3 do
+    local count, quota = find(counts, ARGV[i], tonumber(ARGV[i + 2])), tonumber(ARGV[i + 1])
+    local wait = waitFor(count, quota, cost)
+    asked[#asked + 1] = { count, quota }
+    if wait > longest then binding, longest = #asked, wait end
+  end
+
+  if binding == 0 then
+    changed = true
+    local largest = 0
+    for i, pair in ipairs(asked) do
+      local count, quota = pair[1], pair[2]
+      spend(count, cost)
+      if count.total / quota > largest then binding, largest = i, count.total / quota end
+    end
+  end
+
+  if changed then write(key, counts) end
+  local count = asked[binding][1]
+  local oldest = count[4][1]
+  return { binding, count.total, oldest and oldest + count[2] - now or 0, longest }
+end
+
+local answers, failure, at = {}, nil, 1
+while at < #ARGV do
+  local to = at + 1 + 3 * ARGV[at + 1]
+  local done, answer = pcall(decide, KEYS[#answers + 1], tonumber(ARGV[at]), at + 2, to)
+  if done then
+    failure = false
+  else
+    answer = type(answer) == 'table' and answer.err or tostring(answer)
+    if failure == nil then failure = answer end
+  end
+  answers[#answers + 1] = answer
+  at = to + 1
+end
+if failure then return redis.error_reply(failure) end
+return answers
 `

@@ -10,22 +10,6 @@ export type Access =
   /** A principal whom the policy allows this action on this resource. */
   | { readonly action: string, readonly resource: ResourceResolver }
 
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    access?: Access
-  }
-}
-
-/** The access rule of a request's route; `authenticated` for an unknown path, so that strangers do not learn which paths exist. */
-export function accessOf (request: FastifyRequest): Access | undefined {
-  return request.is404 ? 'authenticated' : readAccess(request.routeOptions.config.access)
-}
-
-/** Whether this request's route is open to anyone. */
-export function isPublic (request: FastifyRequest): boolean {
-  return accessOf(request) === 'public'
-}
-
 /** Whether this is a CORS preflight, which by the Fetch standard never carries a credential, nor a body: none is read for it. */
 export function isPreflight ({ method, headers }: FastifyRequest): boolean {
   const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'

@@ -1,3 +1,4 @@
+import type { Identity } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
 
 /** What a handler may add to its record. */
@@ -19,6 +20,8 @@ export interface Outcome {
 export class AuditEntry implements RequestAudit {
   readonly startedAt = performance.now()
   fields: AuditFields = {}
+  /** By whose pseudonym and keys the record is written, from first to last. */
+  identity: Identity | undefined
   /** Why it failed, in one word. */
   reason: string | undefined
   /** The keyed digest of all that was received so far. */

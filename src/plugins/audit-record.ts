@@ -1,31 +1,37 @@
 import type { FastifyRequest } from 'fastify'
-import type { Identities } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
 import { isGuardError } from '../errors.ts'
-import type { Principal } from '../principal.ts'
 import type { AuditEntry, Outcome } from './audit-entry.ts'
 import { observedRefusal } from './refusal.ts'
+import { rulesOf } from './route-rules.ts'
 
-/** What turns a principal into what may stand in a record. */
+/** What may stand in a record for a principal. */
 export interface Pseudonyms {
-  readonly identities: Identities
+  readonly user: string
+  readonly credential: string
   /** Digest of the principal's attributes record. */
-  readonly facts: (principal: Principal) => string
+  readonly facts: string
 }
 
-/** The record of a request, as far as it is known now. */
-export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, httpStatus }: Outcome, pseudonyms: Pseudonyms): AuditRecord {
-  const { decision, model } = request
+/** The record of a request, as far as it is known now. Its members are written out one by one: spreading costs ten times as much. */
+export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, httpStatus }: Outcome, pseudonyms: Pseudonyms | undefined): AuditRecord {
+  const { decision, model, principal } = request
+  const { fields } = entry
   const observed = observedRefusal(request)
   return {
     timestamp: new Date().toISOString(),
-    action: actionOf(request),
+    action: rulesOf(request).action,
     status,
     reason: entry.reason ?? (observed === undefined ? undefined : `observed-${reasonOf(observed)}`),
-    ...principalOf(request, pseudonyms),
-    model_id: model?.id,
-    model_version: model?.version,
-    model_digest: model?.digest,
+    user_id: pseudonyms?.user,
+    // Without the authenticate plugin there is no such member at all.
+    org: principal?.org,
+    credential_method: principal?.credential.method,
+    credential_id: pseudonyms?.credential,
+    facts: pseudonyms?.facts,
+    model_id: fields.model_id ?? model?.id,
+    model_version: fields.model_version ?? model?.version,
+    model_digest: fields.model_digest ?? model?.digest,
     input_hash: entry.inputHash?.(),
     output_hash: entry.outputHash?.(),
     duration_ms: Math.round((performance.now() - entry.startedAt) * 1000) / 1000,
@@ -34,27 +40,8 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     rule: decision?.rule ?? undefined,
     http_status: httpStatus,
     amends: entry.seq,
-    ...entry.fields
+    detail: fields.detail
   }
-}
-
-function principalOf ({ principal }: FastifyRequest, { identities, facts }: Pseudonyms): Partial<AuditRecord> {
-  // Without the authenticate plugin there is no such member at all.
-  if (!principal) return {}
-  return {
-    user_id: identities.principal(principal.id).pseudonym,
-    org: principal.org,
-    credential_method: principal.credential.method,
-    credential_id: identities.credential(principal.id, principal.credential.id),
-    facts: facts(principal)
-  }
-}
-
-/** What a request asked for: the policy's action, or method and route. Never the URL as sent, which may hold anything. */
-function actionOf (request: FastifyRequest): string {
-  if (request.is404) return 'unknown-path'
-  const { config, method, url } = request.routeOptions
-  return typeof config.access === 'object' ? config.access.action : `${String(method).toLowerCase()} ${String(url)}`
 }
 
 /** How a request ended, by the HTTP status of its answer. */

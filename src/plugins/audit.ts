@@ -1,15 +1,16 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Identities } from '../audit/identities.ts'
+import type { Identities, Identity } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
 import { havingMethods, object } from '../options.ts'
-import { isPublic } from './access.ts'
+import type { Principal } from '../principal.ts'
 import { AuditEntry, type Outcome } from './audit-entry.ts'
-import { reasonOf, recordOf, statusOf } from './audit-record.ts'
+import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
 import { factsWriter } from './facts.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
+import { rulesOf } from './route-rules.ts'
 import { answerStream, streamDigest } from './stream-digest.ts'
 import { isStranger, strangers } from './strangers.ts'
 import { turnstile } from './turnstile.ts'
@@ -18,10 +19,6 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** `null` where no record is kept. */
     audit: AuditEntry | null
-  }
-  interface FastifyContextConfig {
-    /** `none`: requests of this public route leave no record. Any other route is recorded whatever it says. */
-    audit?: 'none'
   }
 }
 
@@ -48,11 +45,11 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   const { log, identities } = readOptions(options, 'audit')
   const refused = strangers(log, identities)
   const running = turnstile()
-  const facts = factsWriter(log, identities)
+  const facts = factsWriter(log)
   app.decorateRequest('audit', null)
 
   app.addHook('onRequest', function openRecord (request, reply, done) {
-    if (request.routeOptions.config.audit !== 'none' || !isPublic(request)) {
+    if (rulesOf(request).isRecorded) {
       const entry = request.audit = new AuditEntry()
       running.enter()
       // The one event that always comes: `onResponse` does not after an abort, `onRequestAbort` only during an upload.
@@ -65,10 +62,9 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   })
 
   app.addHook('preParsing', function digestInput (request, _reply, payload, done) {
+    const { audit: entry, principal } = request
     const length = Number(request.headers['content-length'] ?? NaN)
-    if (request.audit !== null && request.principal && length !== 0) {
-      request.audit.inputHash = streamDigest(payload, 'input', identities.principal(request.principal.id).digests, length)
-    }
+    if (entry !== null && principal && length !== 0) entry.inputHash = streamDigest(payload, 'input', identityOf(entry, principal).digests, length)
     done(null, payload)
   })
 
@@ -92,7 +88,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
       return
     }
     entry.isStreaming = stream !== null
-    entry.outputHash = outputHash(request, stream ?? payload)
+    entry.outputHash = outputHash(entry, request, stream ?? payload)
     append(entry, request, outcome, (error) => {
       if (error === null) {
         release(stream ?? payload, request, reply, done)
@@ -141,15 +137,26 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
 
   function append (entry: AuditEntry, request: FastifyRequest, outcome: Outcome, done: (error: Error | null) => void): void {
     entry.recorded = outcome
-    log.append(recordOf(entry, request, outcome, { identities, facts }), (error, seq) => {
+    log.append(recordOf(entry, request, outcome, pseudonymsOf(entry, request)), (error, seq) => {
       if (error === null) entry.seq = seq
       done(error)
     })
   }
 
-  function outputHash ({ principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {
+  function identityOf (entry: AuditEntry, { id }: Principal): Identity {
+    entry.identity ??= identities.principal(id)
+    return entry.identity
+  }
+
+  function pseudonymsOf (entry: AuditEntry, { principal }: FastifyRequest): Pseudonyms | undefined {
     if (!principal) return undefined
-    const { digests } = identities.principal(principal.id)
+    const user = identityOf(entry, principal).pseudonym
+    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user) }
+  }
+
+  function outputHash (entry: AuditEntry, { principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {
+    if (!principal) return undefined
+    const { digests } = identityOf(entry, principal)
     if (answer instanceof Readable) return streamDigest(answer, 'output', digests)
     if (typeof answer !== 'string' && !(answer instanceof Uint8Array)) return undefined
     const digest = digests.digest('output', answer)

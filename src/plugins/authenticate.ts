@@ -5,10 +5,11 @@ import { presentedCredential, type CredentialProblem, type PresentedCredential }
 import { guardError, isGuardError, type GuardError } from '../errors.ts'
 import { havingMethods, listOf, object, optionInvalid, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
-import { isPreflight, isPublic } from './access.ts'
+import { isPreflight } from './access.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
+import { isPublic } from './route-rules.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

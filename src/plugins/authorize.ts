@@ -3,9 +3,10 @@ import fp from 'fastify-plugin'
 import type { Context, Decision, Policy } from '../authz/policy.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, object, optional } from '../options.ts'
-import { accessOf, isPreflight, type Access } from './access.ts'
+import { isPreflight, type Access } from './access.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
+import { rulesOf } from './route-rules.ts'
 import { listRoutes, noteRoutes } from './routes.ts'
 
 declare module 'fastify' {
@@ -41,27 +42,28 @@ export const authorize = fp(async function authorize (app: FastifyInstance, opti
   refuseUnguardedRoutes(app, mode)
 
   app.addHook('onRequest', function authorizeByUrl (request, reply, done) {
-    const access = accessOf(request)
+    const { access } = rulesOf(request)
     if (access === undefined) refuse(denied('route-unguarded'), mode, request, reply, done)
     else if (typeof access === 'object' && access.resource.from === 'url' && !isPreflight(request)) judge(access, request, reply, done)
     else done()
   })
 
   app.addHook('preHandler', function authorizeByBody (request, reply, done) {
-    const access = accessOf(request)
+    const { access } = rulesOf(request)
     if (typeof access !== 'object' || request.decision !== null) done()
     else judge(access, request, reply, done)
   })
 
-  function judge (rule: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+  function judge (access: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const conclude = (decision: Decision): void => {
-      request.decision = { ...decision, policy: policy.id }
-      if (decision.allowed) done()
-      else refuse(denied(decision.reason), mode, request, reply, done)
+      const { allowed, rule, reason } = decision
+      request.decision = { allowed, rule, reason, policy: policy.id }
+      if (allowed) done()
+      else refuse(denied(reason), mode, request, reply, done)
     }
     const fail = (error: unknown): void => { refuse(error, mode, request, reply, done) }
     try {
-      const decision = ask(rule, request)
+      const decision = ask(access, request)
       if (decision instanceof Promise) decision.then(conclude, fail)
       else conclude(decision)
     } catch (error) {

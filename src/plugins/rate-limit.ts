@@ -8,16 +8,7 @@ import { anyThat, havingMethods, object } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
-
-/** What a request costs, in whole units of at least 1: a number, or worked out from the parsed body. */
-export type Cost = number | ((request: FastifyRequest) => number)
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Default 1. A function is asked once the body was parsed: what does not parse is not charged. */
-    cost?: Cost
-  }
-}
+import { rulesOf } from './route-rules.ts'
 
 export interface RateLimitOptions extends TierOptions {
   readonly limiter: Limiter
@@ -38,13 +29,13 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
   const policyHeaders = new WeakMap<readonly Window[], string>()
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
-    const { cost = 1 } = request.routeOptions.config
+    const { cost } = rulesOf(request)
     if (request.principal === null || typeof cost === 'function') done()
     else charge(request.principal, cost, request, reply, done)
   })
 
   app.addHook('preHandler', function chargeByBody (request, reply, done) {
-    const { cost } = request.routeOptions.config
+    const { cost } = rulesOf(request)
     if (request.principal === null || typeof cost !== 'function') done()
     else charge(request.principal, cost(request), request, reply, done)
   })

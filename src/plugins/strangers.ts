@@ -2,8 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
-import { isPublic } from './access.ts'
 import { addressPrefix } from './address.ts'
+import { isPublic } from './route-rules.ts'
 
 /** Refusals before authentication, counted: one line an address prefix, reason and second, so that a flood of strangers cannot fill the disk. */
 export interface Strangers {

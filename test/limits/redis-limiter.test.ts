@@ -20,11 +20,25 @@ function freshPrefix (): string {
 
 /** The limiter's script by the clock of a test, which rides along as two more keys, in place of Redis's own. */
 function withClock (client: Redis, clock: TestClock): RedisLike {
-  const script = limitScript.replace("redis.call('TIME')", '{ KEYS[2], KEYS[3] }')
+  const script = limitScript.replace("redis.call('TIME')", '{ KEYS[#KEYS - 1], KEYS[#KEYS] }')
   return {
-    call: async (_command, _digest, _keys, key = '', ...args) =>
-      await client.call('EVAL', script, 3, key, Math.floor(clock.now / 1e6), clock.now % 1e6, ...args)
+    call: async (_command, _digest, keys = 0, ...args) => {
+      const time = [Math.floor(clock.now / 1e6), clock.now % 1e6]
+      return await client.call('EVAL', script, Number(keys) + 2, ...args.slice(0, Number(keys)), ...time, ...args.slice(Number(keys)))
+    }
   }
+}
+
+/** A client whose commands are noted. */
+function noting (client: RedisLike): { readonly client: RedisLike, readonly sent: (readonly unknown[])[] } {
+  const sent: (readonly unknown[])[] = []
+  const noted: RedisLike = {
+    call: async (command, ...args) => {
+      sent.push([command, ...args])
+      return await client.call(command, ...args)
+    }
+  }
+  return { client: noted, sent }
 }
 
 /** A client that answers every command with this. */
@@ -82,22 +96,45 @@ t.test('a decision is one command, and the script comes back by itself after SCR
   const redis = await startPrivateRedis()
   t.teardown(redis.stop)
   const client = connectRedis(t, redis.url)
-  const sent: string[] = []
-  const counting: RedisLike = {
-    call: async (command, ...args) => {
-      sent.push(command)
-      return await client.call(command, ...args)
-    }
-  }
-  const limiter = redisLimiter({ client: counting, timeoutMs: 20_000 })
+  const { client: noted, sent } = noting(client)
+  const commands = (): unknown[] => sent.splice(0).map(([command]) => command)
+  const limiter = redisLimiter({ client: noted, timeoutMs: 20_000 })
   await limiter.consume(limitRequest())
-  t.same(sent.splice(0), ['EVALSHA', 'EVAL'])
+  t.same(commands(), ['EVALSHA', 'EVAL'])
   t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 8 })
-  t.same(sent.splice(0), ['EVALSHA'])
+  t.same(commands(), ['EVALSHA'])
   await client.script('FLUSH')
   t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 7 })
   t.match(await limiter.consume(limitRequest()), { allowed: true, remaining: 6 })
-  t.same(sent, ['EVALSHA', 'EVAL', 'EVALSHA'])
+  t.same(commands(), ['EVALSHA', 'EVAL', 'EVALSHA'])
+})
+
+t.test('questions of one turn about one group are one command, at most a hundred, judged one after the other', async (t) => {
+  const client = connectRedis(t)
+  const { client: noted, sent } = noting(client)
+  const limiter = redisLimiter({ client: noted, prefix: freshPrefix(), timeoutMs: 20_000 })
+  await limiter.consume(limitRequest({ key: 'first' }))
+  sent.splice(0)
+  const asked = [...Array.from({ length: 150 }, () => limitRequest()), limitRequest({ key: 'bob', windows: [hour, minute] }), limitRequest({ group: 'other', cost: 11 })]
+  const outcomes = await Promise.all(asked.map(async (request) => await limiter.consume(request)))
+  t.same(sent.map(([command, _digest, keys]) => [command, keys]), [['EVALSHA', 100], ['EVALSHA', 51], ['EVALSHA', 1]])
+  t.same(outcomes.slice(0, 150).map(({ allowed, remaining }) => [allowed, remaining]), Array.from({ length: 150 }, (_, index) => [index < 10, Math.max(0, 9 - index)]))
+  t.match(outcomes.slice(150), [{ allowed: true, window: minute, remaining: 9 }, { allowed: false, window: minute, remaining: 10 }])
+})
+
+t.test('a budget that cannot be read fails alone', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
+  await client.hset(`${prefix}{acme}:bob`, 'what', 'another program wrote')
+  await client.set(`${prefix}{acme}:eve`, 'what another program wrote')
+  const failed = { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' }
+  const [bob, eve, ann] = await Promise.allSettled(['bob', 'eve', 'ann'].map(async (key) => await limiter.consume(limitRequest({ key }))))
+  t.match(bob, { reason: { ...failed, cause: { message: /WRONGTYPE/ } } })
+  t.match(eve, { reason: failed })
+  t.match(ann, { value: { allowed: true, remaining: 9 } })
+  // Of the client's own kind when nothing was answered: one that is set to reconnect by an error still sees it.
+  await t.rejects(limiter.consume(limitRequest({ key: 'bob' })), { ...failed, cause: { name: 'ReplyError', message: /WRONGTYPE/ } })
 })
 
 t.test('four processes at once admit the quota exactly', async (t) => {
@@ -157,11 +194,11 @@ t.test('a client that fails, whichever way, never allows', async (t) => {
   let calls = 0
   await t.rejects(redisLimiter({ client: answering(() => { calls++; throw new Error('READONLY') }) }).consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
   t.equal(calls, 1, 'only an unknown script is sent again')
-  for (const answer of [null, undefined, 'OK', 1, [], [1], [1, 1, 0], [0, 1, 0, 0], [2, 1, 0, 0], [1, null, 0, 0], [1, 1, '', 0], [1, 1, 0, -1], [1, 1, 0, null], [1.5, 1, 0, {}]]) {
+  for (const answer of [null, undefined, 'OK', 1, [], [null], ['OK'], [1, 1, 0, 0], ...[[], [1], [1, 1, 0], [0, 1, 0, 0], [2, 1, 0, 0], [1, null, 0, 0], [1, 1, '', 0], [1, 1, 0, -1], [1, 1, 0, null], [1.5, 1, 0, 0], [1, 1, 0, {}]].map((one) => [one])]) {
     await t.rejects(redisLimiter({ client: answering(() => answer) }).consume(limitRequest()),
       { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' }, JSON.stringify(answer))
   }
-  t.match(await redisLimiter({ client: answering(() => ['1', '4', '1', '0']) }).consume(limitRequest()), { allowed: true, remaining: 6 }, 'numbers as strings are numbers')
+  t.match(await redisLimiter({ client: answering(() => [['1', '4', '1', '0']]) }).consume(limitRequest()), { allowed: true, remaining: 6 }, 'numbers as strings are numbers')
 })
 
 t.test('questions that nobody answers do not pile up', async (t) => {
@@ -172,7 +209,7 @@ t.test('questions that nobody answers do not pile up', async (t) => {
     await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason })
   }
   t.equal(waiting.length, 2)
-  waiting[0]?.([1, 1, 0, 0])
+  waiting[0]?.([[1, 1, 0, 0]])
   await setImmediate()
   await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-timeout' }, 'a late answer makes room')
 })
@@ -180,7 +217,7 @@ t.test('questions that nobody answers do not pile up', async (t) => {
 t.test('an answer leaves no timer behind', async (t) => {
   const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
   const before = timers()
-  await redisLimiter({ client: answering(() => [1, 1, 0, 0]), timeoutMs: 60_000 }).consume(limitRequest())
+  await redisLimiter({ client: answering(() => [[1, 1, 0, 0]]), timeoutMs: 60_000 }).consume(limitRequest())
   t.equal(timers(), before)
 })
 

@@ -146,17 +146,19 @@ t.test('a flood of addresses is counted as one from a bound on', async (t) => {
 
 t.test('what is to be known of a principal is written once, and again when too much is remembered', async (t) => {
   const folder = t.testdir()
-  const { log, identities } = await auditIn(folder)
-  const facts = factsWriter(log, identities, 1)
+  const { log } = await auditIn(folder)
+  const write = factsWriter(log, 1)
+  const facts = (of: Principal): string => write(of, `u_${of.id}`)
   const principal = (id: string, roles: readonly string[] = []): Principal => ({ id, type: 'user', tier: 't', roles, scopes: [], attributes: {}, credential: { method: 'session', id } })
   const ann = principal('ann')
   t.equal(facts(ann), facts(ann))
   t.equal(facts(principal('ann')), facts(ann), 'the same facts have the same digest')
   t.not(facts(principal('ann', ['admin'])), facts(ann))
   t.not(facts(principal('bob')), facts(ann), 'and are told apart by who they are of')
+  t.not(write(ann, 'u_new'), facts(ann), 'also when that one person has another pseudonym, being forgotten')
   facts(principal('ann'))
   await log.close()
-  t.match(recordsIn(folder).map(({ action, facts }) => [action, facts === undefined]), [['facts', false], ['facts', false], ['facts', false], ['facts', false]])
+  t.match(recordsIn(folder).map(({ action, facts }) => [action, facts === undefined]), Array.from({ length: 6 }, () => ['facts', false]))
 })
 
 t.test('the tallies of strangers are written by themselves', async (t) => {
