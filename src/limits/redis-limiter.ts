@@ -101,13 +101,9 @@ export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
 }
 
 function scriptArguments (prefix: string, questions: readonly Question[]): (string | number)[] {
-  const args: (string | number)[] = [questions.length]
-  for (const { request: { group, key } } of questions) args.push(redisKey(prefix, group, key))
-  for (const { request: { cost, windows } } of questions) {
-    args.push(cost, windows.length)
-    for (const { name, quota, windowSeconds } of windows) args.push(name, quota, windowSeconds * 1e6)
-  }
-  return args
+  const keys = questions.map(({ request: { group, key } }) => redisKey(prefix, group, key))
+  const asked = questions.map(({ request: { cost, windows } }) => [cost, ...windows.flatMap(({ name, quota, windowSeconds }) => [name, quota, windowSeconds * 1e6])])
+  return [keys.length, ...keys, JSON.stringify(asked)]
 }
 
 async function runScript (client: RedisLike, args: readonly (string | number)[]): Promise<unknown> {

@@ -4,10 +4,11 @@ import { subWindows } from './sliding-window.ts'
  * The decisions of `sliding-window.ts` and `decision.ts`, made inside Redis, by its clock: of each question one GET, and one SET when
  * something was counted. Any number of questions in one call, each judged after the one before it.
  *
- * KEYS are the budgets. ARGV, of each question: its cost, the number of its windows, then of each window its name, quota and length
- * in microseconds. Answers a list for each question: the number of the binding window (from 1), the units that it counts, and
- * microseconds until it has more room and until the cost fits (0: it was spent). A question that fails is answered with its error;
- * where all fail, the first error is that of the call.
+ * KEYS are the budgets, one a question. ARGV[1] is a JSON list of as many `[cost, name, quota, length, name, quota, length, …]`: the
+ * windows, their lengths in microseconds. (One argument: a client takes as long for a small one as for a large one.)
+ * Answers a list for each question: the number of the binding window (from 1), the units that it counts, and microseconds until it
+ * has more room and until the cost fits (0: it was spent). A question that fails is answered with its error; where all fail, the
+ * first error is that of the call.
  *
  * The value is a MessagePack list of `{ name, length, first, { last, cost, last, cost, … } }`: buckets oldest first,
  * `first` being where the newest began. A count is found by name and length, so a value written under other windows is
@@ -75,15 +76,16 @@ local function write(key, counts)
   redis.call('SET', key, cmsgpack.pack(live), 'PX', math.ceil((ends - now) / 1000))
 end
 
-local function decide(key, cost, at, to)
+local function decide(key, question)
+  local cost = question[1]
   local value = redis.call('GET', key)
   local counts = value and cmsgpack.unpack(value) or {}
   local changed = false
   for _, count in ipairs(counts) do changed = settle(count) or changed end
 
   local asked, binding, longest = {}, 0, 0
-  for i = at, to, 3 do
-    local count, quota = find(counts, ARGV[i], tonumber(ARGV[i + 2])), tonumber(ARGV[i + 1])
+  for i = 2, #question, 3 do
+    local count, quota = find(counts, question[i], question[i + 2]), question[i + 1]
     local wait = waitFor(count, quota, cost)
     asked[#asked + 1] = { count, quota }
     if wait > longest then binding, longest = #asked, wait end
@@ -105,18 +107,16 @@ local function decide(key, cost, at, to)
   return { binding, count.total, oldest and oldest + count[2] - now or 0, longest }
 end
 
-local answers, failure, at = {}, nil, 1
-while at < #ARGV do
-  local to = at + 1 + 3 * ARGV[at + 1]
-  local done, answer = pcall(decide, KEYS[#answers + 1], tonumber(ARGV[at]), at + 2, to)
+local answers, failure = {}, nil
+for i, question in ipairs(cjson.decode(ARGV[1])) do
+  local done, answer = pcall(decide, KEYS[i], question)
   if done then
     failure = false
   else
     answer = type(answer) == 'table' and answer.err or tostring(answer)
     if failure == nil then failure = answer end
   end
-  answers[#answers + 1] = answer
-  at = to + 1
+  answers[i] = answer
 end
 if failure then return redis.error_reply(failure) end
 return answers

@@ -19,7 +19,7 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
   const { fields } = entry
   const observed = observedRefusal(request)
   return {
-    timestamp: new Date().toISOString(),
+    timestamp: timestampOf(Date.now()),
     action: rulesOf(request).action,
     status,
     reason: entry.reason ?? (observed === undefined ? undefined : `observed-${reasonOf(observed)}`),
@@ -42,6 +42,16 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     amends: entry.seq,
     detail: fields.detail
   }
+}
+
+let lastTime = NaN
+let lastTimestamp = ''
+
+/** RFC 3339. Made once a millisecond, however many records that has. */
+function timestampOf (time: number): string {
+  if (time !== lastTime) lastTimestamp = new Date(time).toISOString()
+  lastTime = time
+  return lastTimestamp
 }
 
 /** How a request ended, by the HTTP status of its answer. */
