@@ -1,5 +1,6 @@
 import type { Principal } from '../principal.ts'
 import type { PresentedCredential } from './presented-credential.ts'
+import type { RequestFacts } from './request-facts.ts'
 
 /**
  * Turns one kind of credential into a principal. Three outcomes, for each method:
@@ -7,11 +8,11 @@ import type { PresentedCredential } from './presented-credential.ts'
  */
 export interface Authenticator {
   /** Answers at once for a credential it has verified before and still trusts, `null` otherwise; never throws. */
-  recall? (presented: PresentedCredential): Principal | null
+  recall? (presented: PresentedCredential, facts: RequestFacts): Principal | null
   /**
    * Verifies.
    * @throws FMG_ERR_CREDENTIAL_INVALID with the inner reason, for the log alone.
    * @throws FMG_ERR_ISSUER_UNAVAILABLE when what is needed to judge cannot be reached.
    */
-  authenticate (presented: PresentedCredential): Principal | null | Promise<Principal | null>
+  authenticate (presented: PresentedCredential, facts: RequestFacts): Principal | null | Promise<Principal | null>
 }

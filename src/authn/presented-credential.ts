@@ -1,8 +1,8 @@
 /** The one credential of a request, as its headers carry it. */
 export interface PresentedCredential {
-  /** Lower case: `bearer`, `dpop`, … or `x-api-key` for that header. */
+  /** Lower case: `bearer`, `dpop`, … or `x-api-key` for that header; `certificate` for that of the connection, when no header has one. */
   readonly scheme: string
-  /** What follows the scheme. Secret. */
+  /** What follows the scheme. Secret. Of a certificate its thumbprint. */
   readonly value: string
 }
 

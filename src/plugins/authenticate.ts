@@ -1,7 +1,8 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Authenticator } from '../authn/authenticator.ts'
 import { presentedCredential, type CredentialProblem, type PresentedCredential } from '../authn/presented-credential.ts'
+import type { RequestFacts } from '../authn/request-facts.ts'
 import { guardError, isGuardError, type GuardError } from '../errors.ts'
 import { havingMethods, listOf, object, optionInvalid, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
@@ -9,6 +10,7 @@ import { isPreflight } from './access.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
+import { factsOf } from './request-facts.ts'
 import { isPublic } from './route-rules.ts'
 
 declare module 'fastify' {
@@ -56,13 +58,14 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       limitEdge(request).then(() => { done() }, fail)
       return
     }
-    const presented = presentedCredential(request.raw.rawHeaders)
-    request.principal = recall(authenticators, presented)
+    const facts = factsOf(request)
+    const presented = presentedIn(request, facts)
+    request.principal = recall(authenticators, presented, facts)
     if (request.principal !== null) {
       done()
       return
     }
-    limitEdge(request).then(() => verify(authenticators, presented)).then((principal) => {
+    limitEdge(request).then(() => verify(authenticators, presented, facts)).then((principal) => {
       request.principal = principal
       done()
     }, fail)
@@ -75,20 +78,27 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   })
 }, { name: pluginName('authenticate'), fastify: '5.x' })
 
-function recall (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem): Principal | null {
+/** A certificate is a credential where no header has one; beside one it can only be what that is bound to (RFC 8705 section 3). */
+function presentedIn (request: FastifyRequest, facts: RequestFacts): PresentedCredential | CredentialProblem {
+  const presented = presentedCredential(request.raw.rawHeaders)
+  if (presented !== 'credential-missing' || facts.certificate === null) return presented
+  return { scheme: 'certificate', value: facts.certificate.thumbprint }
+}
+
+function recall (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem, facts: RequestFacts): Principal | null {
   if (typeof presented === 'string') return null
   for (const authenticator of authenticators) {
-    const principal = authenticator.recall?.(presented) ?? null
+    const principal = authenticator.recall?.(presented, facts) ?? null
     if (principal !== null) return principal
   }
   return null
 }
 
-async function verify (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem): Promise<Principal> {
+async function verify (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem, facts: RequestFacts): Promise<Principal> {
   if (presented === 'credential-missing') throw guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: presented })
   if (typeof presented === 'string') throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: presented })
   for (const authenticator of authenticators) {
-    const principal = await authenticator.authenticate(presented)
+    const principal = await authenticator.authenticate(presented, facts)
     if (principal !== null) return principal
   }
   throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'credential-unknown-kind' })

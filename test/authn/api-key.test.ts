@@ -13,6 +13,7 @@ import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { publicKeyRecord } from '../../src/authn/key-record.ts'
 import type { KeyRecord, KeyStore } from '../../src/authn/key-store.ts'
 import { presentedCredential, type PresentedCredential } from '../../src/authn/presented-credential.ts'
+import { requestFacts } from '../helpers/facts.ts'
 
 const pepper = crypto.randomBytes(32)
 const dayMs = 86_400_000
@@ -52,7 +53,7 @@ t.test('a key has its published shape and every single wrong character is notice
     const wrong = key.slice(0, at) + letter + key.slice(at + 1)
     // The checksum covers key id and secret; the environment is a label.
     if (at >= 4 && at < 8 && /^[a-z0-9]$/.test(letter)) return
-    await t.rejects(Promise.resolve(authenticator.authenticate(header(wrong))), refusedFor('api-key-malformed'))
+    await t.rejects(Promise.resolve(authenticator.authenticate(header(wrong), requestFacts())), refusedFor('api-key-malformed'))
   }))
   t.same(store.asked, [])
   t.equal(parseApiKey(`${key}\n`), null)
@@ -62,13 +63,13 @@ t.test('the right key gives its frozen principal, and is recalled afterwards', a
   const store = memoryStore()
   const authenticator = apiKey({ store, pepper })
   const { key, keyId, expiresAt } = await createApiKey(store, pepper, { principal: { id: 'ann', org: 'acme', roles: ['analyst'], tier: 'pro' } })
-  t.equal(authenticator.recall?.(header(key)), null, 'not before it was verified')
-  const principal = await authenticator.authenticate(header(key))
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null, 'not before it was verified')
+  const principal = await authenticator.authenticate(header(key), requestFacts())
   t.match(principal, { id: 'ann', type: 'service', org: 'acme', tier: 'pro', roles: ['analyst'], credential: { method: 'api-key', id: keyId, expiresAt } })
   t.ok(Object.isFrozen(principal) && Object.isFrozen(principal?.roles) && Object.isFrozen(principal?.credential))
-  t.equal(authenticator.recall?.(header(key)), principal)
-  t.equal(authenticator.recall?.({ scheme: 'bearer', value: key }), principal)
-  t.equal(authenticator.recall?.({ scheme: 'basic', value: key }), null)
+  t.equal(authenticator.recall?.(header(key), requestFacts()), principal)
+  t.equal(authenticator.recall?.({ scheme: 'bearer', value: key }, requestFacts()), principal)
+  t.equal(authenticator.recall?.({ scheme: 'basic', value: key }, requestFacts()), null)
 })
 
 t.test('what is stored does not hold the secret, and another pepper does not recognise it', async (t) => {
@@ -76,7 +77,7 @@ t.test('what is stored does not hold the secret, and another pepper does not rec
   const { key } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } })
   const secret = parseApiKey(key)?.secret ?? ''
   t.notOk(JSON.stringify(await store.list()).includes(secret))
-  await t.rejects(Promise.resolve(apiKey({ store, pepper: crypto.randomBytes(32) }).authenticate(header(key))), refusedFor('api-key-wrong-secret'))
+  await t.rejects(Promise.resolve(apiKey({ store, pepper: crypto.randomBytes(32) }).authenticate(header(key), requestFacts())), refusedFor('api-key-wrong-secret'))
   t.throws(() => apiKey({ store, pepper: pepper.subarray(1) }), { code: 'FMG_ERR_OPTION_INVALID' })
 })
 
@@ -86,20 +87,20 @@ t.test('a wrong secret, an unknown id, a revoked and an expired key are refused'
   const authenticator = apiKey({ store, pepper, clock: () => now })
   const { key, keyId, expiresAt } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, now)
   t.equal(expiresAt, 90 * dayMs)
-  await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey({ ...drawApiKey('live'), keyId })))), refusedFor('api-key-wrong-secret'))
-  await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey(drawApiKey('live'))))), refusedFor('api-key-unknown'))
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey({ ...drawApiKey('live'), keyId })), requestFacts())), refusedFor('api-key-wrong-secret'))
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey(drawApiKey('live'))), requestFacts())), refusedFor('api-key-unknown'))
 
   now = expiresAt - 1
-  t.ok(await authenticator.authenticate(header(key)))
+  t.ok(await authenticator.authenticate(header(key), requestFacts()))
   now = expiresAt
-  t.equal(authenticator.recall?.(header(key)), null)
-  await t.rejects(Promise.resolve(authenticator.authenticate(header(key))), refusedFor('api-key-expired'))
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null)
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())), refusedFor('api-key-expired'))
 
   now = 1
-  t.ok(await authenticator.authenticate(header(key)))
+  t.ok(await authenticator.authenticate(header(key), requestFacts()))
   t.ok(await store.revoke(keyId, now))
-  t.equal(authenticator.recall?.(header(key)), null, 'a revoked key is not recalled')
-  await t.rejects(Promise.resolve(authenticator.authenticate(header(key))), refusedFor('api-key-revoked'))
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null, 'a revoked key is not recalled')
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())), refusedFor('api-key-revoked'))
 })
 
 t.test('an unknown key id costs the hashes and comparisons of a wrong secret', async (t) => {
@@ -118,7 +119,7 @@ t.test('an unknown key id costs the hashes and comparisons of a wrong secret', a
       })
     }
     syncBuiltinESMExports()
-    await t.rejects(Promise.resolve(authenticator.authenticate(header(key))))
+    await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())))
     Object.assign(crypto, originals)
     syncBuiltinESMExports()
     return calls
@@ -130,9 +131,9 @@ t.test('an unknown key id costs the hashes and comparisons of a wrong secret', a
 
 t.test('a bearer token that is no API key is left to other authenticators, under x-api-key it is bad', async (t) => {
   const authenticator = apiKey({ store: memoryStore(), pepper })
-  t.equal(await authenticator.authenticate({ scheme: 'bearer', value: 'eyJhbGciOi' }), null)
-  t.equal(await authenticator.authenticate({ scheme: 'basic', value: 'fmg_' }), null)
-  await t.rejects(Promise.resolve(authenticator.authenticate(header('eyJhbGciOi'))), refusedFor('api-key-malformed'))
+  t.equal(await authenticator.authenticate({ scheme: 'bearer', value: 'eyJhbGciOi' }, requestFacts()), null)
+  t.equal(await authenticator.authenticate({ scheme: 'basic', value: 'fmg_' }, requestFacts()), null)
+  await t.rejects(Promise.resolve(authenticator.authenticate(header('eyJhbGciOi'), requestFacts())), refusedFor('api-key-malformed'))
 })
 
 t.test('a key with a senseless lifetime or environment is not made', async (t) => {

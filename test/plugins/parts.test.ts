@@ -2,6 +2,7 @@ import t from 'tap'
 import { addressPrefix } from '../../src/plugins/address.ts'
 import { turnstile } from '../../src/plugins/turnstile.ts'
 import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
+import { requestFacts } from '../helpers/facts.ts'
 
 t.test('an address is known by the network that one subscriber is given', async (t) => {
   const cases = {
@@ -36,11 +37,11 @@ t.test('a principal of a test is believed by its own process alone', async (t) =
   const authenticator = testAuthenticator()
   const { authorization = '' } = asPrincipal({ id: 'ann', roles: ['admin'], attributes: { a: 1 } }).headers
   const value = authorization.slice('Test '.length)
-  t.match(await authenticator.authenticate({ scheme: 'test', value }), { id: 'ann', type: 'user', roles: ['admin'], tier: 'standard', credential: { id: 'test-ann' } })
-  t.equal(await authenticator.authenticate({ scheme: 'bearer', value }), null)
+  t.match(await authenticator.authenticate({ scheme: 'test', value }, requestFacts()), { id: 'ann', type: 'user', roles: ['admin'], tier: 'standard', credential: { id: 'test-ann' } })
+  t.equal(await authenticator.authenticate({ scheme: 'bearer', value }, requestFacts()), null)
   const [claims = '', tag = ''] = value.split('.')
   const other = Buffer.from('{"id":"eve"}').toString('base64url')
   for (const forged of [`${other}.${tag}`, `${claims}.`, claims, `${claims}.${Buffer.alloc(32).toString('base64url')}`, '']) {
-    t.throws(() => authenticator.authenticate({ scheme: 'test', value: forged }), { code: 'FMG_ERR_CREDENTIAL_INVALID' })
+    t.throws(() => authenticator.authenticate({ scheme: 'test', value: forged }, requestFacts()), { code: 'FMG_ERR_CREDENTIAL_INVALID' })
   }
 })

@@ -1,0 +1,21 @@
+/** A client's certificate, verified by the TLS layer of this server or by a proxy that is trusted to say so. */
+export interface ClientCertificate {
+  /** As presented. */
+  readonly der: Uint8Array
+  /** `x5t#S256` of RFC 8705 section 3.1: SHA-256 of the DER, base64url. */
+  readonly thumbprint: string
+}
+
+/** What an authenticator may know of a request beside its credential. Each is worked out when it is first asked for. */
+export interface RequestFacts {
+  /** Upper case. */
+  readonly method: string
+  /** As the client addressed it: scheme, authority, path and query; behind a trusted proxy, the proxy's. */
+  readonly url: string
+  /** The client's IP address; behind a trusted proxy, the one it names. */
+  readonly address: string
+  /** Values of the field lines `DPoP` (RFC 9449 section 4.1), of which there must be one at most. */
+  readonly dpopProofs: readonly string[]
+  /** The same object for as long as the connection lives. */
+  readonly certificate: ClientCertificate | null
+}
