@@ -31,12 +31,13 @@ const verbs: Readonly<Record<string, Verb>> = {
 async function main (words: readonly string[]): Promise<number> {
   const name = [words.slice(0, 2).join(' '), words[0] ?? ''].find((candidate) => Object.hasOwn(verbs, candidate))
   const verb = name === undefined ? undefined : verbs[name]
-  if (name === undefined || verb === undefined) return usage(words)
+  if (name === undefined || verb === undefined) return words.includes('--help') ? help(Object.entries(verbs)) : unknown(words)
+  if (words.includes('--help')) return help([[name, verb]])
   try {
     return await verb.run(words.slice(name.split(' ').length)) ? 0 : 1
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`${error.message}\nusage: model-guard ${name} ${verb.usage}`)
+      console.error(`${error.message}\nusage: ${usageOf([name, verb])}`)
       return 2
     }
     if (!isForeseen(error)) throw error
@@ -50,12 +51,23 @@ function isForeseen (error: unknown): error is Error & { code: string } {
   return isGuardError(error) || (error instanceof Error && 'syscall' in error && 'code' in error)
 }
 
-function usage (words: readonly string[]): number {
+type Named = readonly [name: string, verb: Verb]
+
+function help (named: readonly Named[]): number {
+  console.log(named.map(usageOf).join('\n'))
+  return 0
+}
+
+function unknown (words: readonly string[]): number {
   const asked = words.filter((word) => !word.startsWith('-')).slice(0, 2).join(' ')
   const meant = nearestWord(asked, Object.keys(verbs))
   if (asked !== '') console.error(`there is no ${asked}${meant === undefined ? '' : `; did you mean ${meant}?`}\n`)
-  console.error(Object.entries(verbs).map(([name, verb]) => `model-guard ${name} ${verb.usage}`).join('\n'))
-  return words.includes('--help') ? 0 : 2
+  console.error(Object.entries(verbs).map(usageOf).join('\n'))
+  return 2
+}
+
+function usageOf ([name, { usage }]: Named): string {
+  return `model-guard ${name} ${usage}`.trimEnd()
 }
 
 process.exitCode = await main(process.argv.slice(2))

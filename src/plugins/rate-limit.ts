@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { guardError } from '../errors.ts'
+import { guardError, isGuardError } from '../errors.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
 import type { Limiter, LimitOutcome, Window } from '../limits/limiter.ts'
 import { readTiers, type TierOptions } from '../limits/tiers.ts'
@@ -66,5 +66,6 @@ function exceeded ({ window, retryAfterSeconds }: LimitOutcome): Error {
 }
 
 function unavailable (cause: unknown): Error {
-  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
+  const reason = isGuardError(cause, 'FMG_ERR_LIMITER_UNAVAILABLE') ? cause.reason : undefined
+  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: reason ?? 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
 }

@@ -7,7 +7,8 @@ import { modelGuard, run } from '../helpers/command.ts'
 
 t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE/ })
-  t.match(await modelGuard('--help'), { status: 0, stderr: /model-guard serve/ })
+  t.match(await modelGuard('--help'), { status: 0, stdout: /model-guard serve/, stderr: '' })
+  t.match(await modelGuard('keys', 'list', '--help'), { status: 0, stdout: /^model-guard keys list --store FILE.*\n$/, stderr: '' })
   t.match(await modelGuard('keys', 'lst'), { status: 2, stderr: /there is no keys lst; did you mean keys list\?/ })
   t.match(await modelGuard('nothing', 'like it'), { status: 2, stderr: /there is no nothing like it\n/ })
   t.match(await modelGuard('keys', 'list'), { status: 2, stderr: /--store is required\nusage: model-guard keys list/ })

@@ -1,3 +1,4 @@
+import path from 'node:path'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse as Response } from 'fastify'
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
@@ -6,7 +7,7 @@ import { redisLimiter } from '../../src/limits/redis-limiter.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import type { RateLimitOptions } from '../../src/plugins/rate-limit.ts'
 import { asPrincipal } from '../../src/testing.ts'
-import { guardOptions } from '../helpers/guard.ts'
+import { auditIn, guardedApp, guardOptions, limits, recordsIn } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 
 const tiers = {
@@ -111,4 +112,17 @@ t.test('a Redis that is gone is 503 with retry-after, never an answer, and in ob
   }
   t.equal(reached(), 1)
   t.equal((await observed.ask('ann')).statusCode, 200)
+})
+
+t.test('the record of a limiter that failed says how', async (t) => {
+  const folder = t.testdir()
+  const failures = [redisLimiter({ client: { call: async () => { throw new Error('no connection') } } }), { consume: () => Promise.reject(new Error('of another kind')) }]
+  for (const [index, limiter] of failures.entries()) {
+    const audit = await auditIn(path.join(folder, `${index}`))
+    const app = await guardedApp(t, guardOptions({ audit, rateLimit: { ...limits(1), limiter } }))
+    t.equal((await app.inject({ method: 'POST', url: '/models/acme-fraud', ...asPrincipal({ id: 'ann' }) })).statusCode, 503)
+    await app.close()
+  }
+  const reasons = failures.map((_, index) => recordsIn(path.join(folder, `${index}`)).map((record) => record['reason']).filter((reason) => reason !== undefined))
+  t.same(reasons, [['limiter-error'], ['limiter-unavailable']])
 })
