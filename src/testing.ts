@@ -18,6 +18,7 @@ export function asPrincipal (principal: TestPrincipal): { readonly headers: Read
 /** Believes `asPrincipal` of this very process, and nothing else. For tests, in place of or beside the real authenticators. */
 export function testAuthenticator (): Authenticator {
   return {
+    isMine: ({ scheme }) => scheme === 'test',
     authenticate ({ scheme, value }) {
       if (scheme !== 'test') return null
       const [claims = '', tag = ''] = value.split('.')

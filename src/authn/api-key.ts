@@ -34,6 +34,9 @@ export function apiKey ({ store, pepper, maxCached = 100_000, clock = Date.now }
   const verified = credentialCache<Verified>(maxCached)
 
   return {
+    verifiesCheaply: true,
+    isMine,
+    publicId: ({ value }) => parseApiKey(value)?.keyId,
     recall (presented) {
       if (!isMine(presented)) return null
       const known = verified.get(presented.value)

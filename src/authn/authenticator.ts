@@ -7,6 +7,12 @@ import type { RequestFacts } from './request-facts.ts'
  * a principal; `null`, "not my kind of credential"; or a throw, "mine, and bad".
  */
 export interface Authenticator {
+  /** Verifying costs no more than counting would: it is asked before the edge limit, so that a right secret passes whatever else comes from its address. */
+  readonly verifiesCheaply?: boolean
+  /** Whether a credential is of my kind, as far as its form tells: `false` where `authenticate` would only say `null`. */
+  isMine? (presented: PresentedCredential): boolean
+  /** The public part of a credential of my kind, by which failures may be counted. */
+  publicId? (presented: PresentedCredential): string | undefined
   /** Answers at once for a credential it has verified before and still trusts, `null` otherwise; never throws. */
   recall? (presented: PresentedCredential, facts: RequestFacts): Principal | null
   /**

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Authenticator } from '../authn/authenticator.ts'
+import { readFailedAttempts, type FailedAttemptsOptions } from '../authn/failed-attempts.ts'
 import { presentedCredential, type CredentialProblem, type PresentedCredential } from '../authn/presented-credential.ts'
 import type { RequestFacts } from '../authn/request-facts.ts'
 import { guardError, isGuardError, type GuardError } from '../errors.ts'
@@ -12,6 +13,7 @@ import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { factsOf } from './request-facts.ts'
 import { isPublic } from './route-rules.ts'
+import { verification } from './verification.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -27,6 +29,8 @@ export interface AuthenticateOptions {
   readonly realm?: string
   /** Attempts by address, for requests whose credential is not already known to be good. Default 300 in 60 seconds. */
   readonly edge?: EdgeLimitOptions
+  /** Bad credentials, by address and by key id and address: answers slow down, then are 429. A good credential always passes. */
+  readonly failedAttempts?: FailedAttemptsOptions
   readonly mode?: Mode
 }
 
@@ -34,6 +38,7 @@ const readOptions = object({
   authenticators: listOf(havingMethods<Authenticator>('authenticate')),
   realm: withDefault(string(/^[ !#-[\]-~]+$/, 'printable ASCII without quotes and backslashes'), 'model-guard'),
   edge: readEdgeLimit,
+  failedAttempts: readFailedAttempts,
   mode: readMode
 })
 
@@ -43,9 +48,10 @@ const readOptions = object({
  */
 export const authenticate = fp(async function authenticate (app: FastifyInstance, options: AuthenticateOptions): Promise<void> {
   checkOrder(app, 'authenticate')
-  const { authenticators, realm, edge, mode } = readOptions(options, 'authenticate')
+  const { authenticators, realm, edge, failedAttempts, mode } = readOptions(options, 'authenticate')
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
   const limitEdge = await edgeLimit(app, edge)
+  const verify = verification({ authenticators, limitEdge, failedAttempts, mode })
   app.decorateRequest('principal', null)
 
   app.addHook('onRequest', function authenticateRequest (request, reply, done) {
@@ -65,7 +71,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       done()
       return
     }
-    limitEdge(request).then(() => verify(authenticators, presented, facts)).then((principal) => {
+    verify(request, presented, facts).then((principal) => {
       request.principal = principal
       done()
     }, fail)
@@ -92,16 +98,6 @@ function recall (authenticators: readonly Authenticator[], presented: PresentedC
     if (principal !== null) return principal
   }
   return null
-}
-
-async function verify (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem, facts: RequestFacts): Promise<Principal> {
-  if (presented === 'credential-missing') throw guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: presented })
-  if (typeof presented === 'string') throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: presented })
-  for (const authenticator of authenticators) {
-    const principal = await authenticator.authenticate(presented, facts)
-    if (principal !== null) return principal
-  }
-  throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'credential-unknown-kind' })
 }
 
 /** RFC 9110 section 11.6.1: a 401 carries a challenge. RFC 6750 section 3.1: one without a credential gets no error code. */
