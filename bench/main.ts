@@ -1,10 +1,11 @@
 // npm run bench -- NAME [--json] [--rounds N] [--seconds N]
 import { parseArgs } from 'node:util'
+import { authn } from './authn.ts'
 import type { Bench } from './bench.ts'
 import { health } from './health.ts'
 import { http } from './http.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, health }
+const benches: Readonly<Record<string, Bench>> = { http, authn, health }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'

@@ -18,6 +18,8 @@ export type { Credential, CredentialMethod, Principal } from './principal.ts'
 
 export type { Authenticator } from './authn/authenticator.ts'
 export type { PresentedCredential } from './authn/presented-credential.ts'
+export type { ClientCertificate, RequestFacts } from './authn/request-facts.ts'
+export type { FailedAttemptsOptions } from './authn/failed-attempts.ts'
 export { apiKey, type ApiKeyOptions } from './authn/api-key.ts'
 export { apiKeyPattern } from './authn/api-key-format.ts'
 export { createApiKey, type CreatedApiKey, type NewApiKey } from './authn/create-api-key.ts'

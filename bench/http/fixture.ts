@@ -1,12 +1,6 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { createApiKey, type KeyRecord } from 'fastify-model-guard'
-import { SignJWT } from 'jose'
-
-const identities = 1000
-const groups = 10
-const org = 'acme'
+import { apiKeys, bodies, callers, groupNames, lines, tokens } from '../measure/callers.ts'
 
 /** Files in which the servers of this bench find who may do what, and the load generator what to ask. */
 export interface Fixture {
@@ -22,63 +16,21 @@ export interface Fixture {
 /** Writes the files of all servers. */
 export async function makeFixture (folder: string): Promise<Fixture> {
   const file = (name: string): string => path.join(folder, name)
+  const bearer = (credential: string): string => `Bearer ${credential}`
   const fixture = { folder, apiKeysFile: file('api-keys.txt'), tokensFile: file('tokens.txt'), bodiesFile: file('bodies.txt') }
-  await writeFile(fixture.bodiesFile, lines(users().map((_, index) => body(index))))
+  await writeFile(fixture.bodiesFile, lines(bodies()))
   await writeFile(file('policy.yaml'), policy)
   await writeFile(file('rbac.conf'), rbacModel)
-  await writeFile(file('rbac.csv'), lines([...rbacRules(), ...users().map((user, index) => `g, ${user}, group-${index % groups}`)]))
-  await writeFile(fixture.tokensFile, lines(await tokens(file('jwt.pub'))))
-  await writeFile(fixture.apiKeysFile, lines(await apiKeys(folder)))
+  await writeFile(file('rbac.csv'), lines([...rbacRules, ...callers.map(({ user, group }) => `g, ${user}, ${group}`)]))
+  await writeFile(fixture.tokensFile, lines((await tokens('RS256', file('jwt.pub'))).map(bearer)))
+  await writeFile(fixture.apiKeysFile, lines((await apiKeys(folder)).map(bearer)))
   return fixture
 }
 
-function users (): string[] {
-  return Array.from({ length: identities }, (_, index) => `user-${index}`)
-}
-
-function lines (texts: readonly string[]): string {
-  return `${texts.join('\n')}\n`
-}
-
-/** 64 numbers, another for each caller. */
-function body (seed: number): string {
-  const data = Array.from({ length: 64 }, (_, index) => Math.sin(seed * 64 + index).toFixed(12))
-  return `{"inputs":[{"name":"features","shape":[1,64],"datatype":"FP32","data":[${data.join(',')}]}]}`
-}
-
-/** RS256, 2048 bits, as most issuers sign. */
-async function tokens (publicKeyFile: string): Promise<string[]> {
-  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  await writeFile(publicKeyFile, publicKey.export({ type: 'spki', format: 'pem' }))
-  const signed: string[] = []
-  for (const [index, user] of users().entries()) {
-    const token = new SignJWT({ org, groups: [`group-${index % groups}`], scope: 'model:predict' }).setProtectedHeader({ alg: 'RS256', kid: 'one', typ: 'JWT' })
-      .setIssuer('https://issuer.example').setAudience('https://models.example').setSubject(user).setIssuedAt().setExpirationTime('1h')
-    signed.push(`Bearer ${await token.sign(privateKey)}`)
-  }
-  return signed
-}
-
-/** Makes the keys, and writes the store and the pepper as `model-guard keys create` leaves them. */
-async function apiKeys (folder: string): Promise<string[]> {
-  const pepper = randomBytes(32)
-  const records: KeyRecord[] = []
-  // The file store writes its whole file for every key; 1000 of them are written once here.
-  const store = { find: () => null, list: async () => records, add: async (record: KeyRecord) => { records.push(record) }, revoke: async () => false, close: async () => {} }
-  const keys: string[] = []
-  for (const [index, id] of users().entries()) {
-    const { key } = await createApiKey(store, pepper, { principal: { id, type: 'user', org, team: `group-${index % groups}`, tier: 'standard', roles: ['viewer'] } })
-    keys.push(`Bearer ${key}`)
-  }
-  await writeFile(path.join(folder, 'pepper'), pepper.toString('base64'), { mode: 0o600 })
-  await writeFile(path.join(folder, 'keys.json'), JSON.stringify({ version: '1', keys: records }), { mode: 0o600 })
-  return keys
-}
-
-const groupRule = (index: number): string => `
-  - name: group ${index} asks the models of its own org
+const groupRule = (group: string): string => `
+  - name: ${group} asks the models of its own org
     effect: allow
-    principal: { team: group-${index} }
+    principal: { team: ${group} }
     resource: { type: model, org: '\${principal.org}' }
     action: [predict]`
 
@@ -86,7 +38,7 @@ const groupRule = (index: number): string => `
 const policy = `version: 1
 roles:
   viewer: { permissions: [model:read] }
-policies:${Array.from({ length: groups }, (_, index) => groupRule(index)).join('')}
+policies:${groupNames.map(groupRule).join('')}
   - name: nobody asks retired models
     effect: deny
     resource: { type: model, retired: true }
@@ -106,6 +58,4 @@ e = some(where (p.eft == allow))
 m = g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act
 `
 
-function rbacRules (): string[] {
-  return Array.from({ length: groups }, (_, index) => `p, group-${index}, fraud, predict`)
-}
+const rbacRules = groupNames.map((group) => `p, ${group}, fraud, predict`)

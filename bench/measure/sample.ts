@@ -45,5 +45,5 @@ interface Times {
 
 function readTimes (pid: number, { redisPid }: Load): Times {
   const server = cpuMicroseconds(pid)
-  return { machine: machineTime(), server, ours: server + cpuMicroseconds(redisPid) + ownMicroseconds() }
+  return { machine: machineTime(), server, ours: server + (redisPid === undefined ? 0 : cpuMicroseconds(redisPid)) + ownMicroseconds() }
 }

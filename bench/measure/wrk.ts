@@ -16,8 +16,8 @@ export interface Load {
   readonly bodiesFile: string
   /** Where the script is written. */
   readonly folder: string
-  /** The Redis that the servers ask. */
-  readonly redisPid: number
+  /** The Redis that the servers ask, where they do. */
+  readonly redisPid?: number
 }
 
 /** One run of the load generator. */
