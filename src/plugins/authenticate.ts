@@ -51,6 +51,8 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   const { authenticators, realm, edge, failedAttempts, mode } = readOptions(options, 'authenticate')
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
   const limitEdge = await edgeLimit(app, edge)
+  // RFC 9728 section 5.1. A URL holds no quote and no backslash.
+  const parameters = app.hasDecorator('resourceMetadataUrl') ? `realm="${realm}", resource_metadata="${app.resourceMetadataUrl}"` : `realm="${realm}"`
   const verify = verification({ authenticators, limitEdge, failedAttempts, mode })
   app.decorateRequest('principal', null)
 
@@ -59,7 +61,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       done()
       return
     }
-    const fail = (error: unknown): void => { refuse(challenged(error, realm), mode, request, reply, done) }
+    const fail = (error: unknown): void => { refuse(challenged(error, parameters), mode, request, reply, done) }
     if (isPreflight(request)) {
       limitEdge(request).then(() => { done() }, fail)
       return
@@ -80,7 +82,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   // A preflight that no CORS plugin has answered is a request like any other.
   app.addHook('preHandler', function refuseUnansweredPreflight (request, reply, done) {
     if (request.method !== 'OPTIONS' || request.principal !== null || isPublic(request)) done()
-    else refuse(challenged(guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: 'credential-missing' }), realm), mode, request, reply, done)
+    else refuse(challenged(guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: 'credential-missing' }), parameters), mode, request, reply, done)
   })
 }, { name: pluginName('authenticate'), fastify: '5.x' })
 
@@ -101,15 +103,15 @@ function recall (authenticators: readonly Authenticator[], presented: PresentedC
 }
 
 /** RFC 9110 section 11.6.1: a 401 carries a challenge. RFC 6750 section 3.1: one without a credential gets no error code. */
-function challenged (error: unknown, realm: string): GuardError {
-  if (!isGuardError(error)) return challenged(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'authenticator-failed', cause: error }), realm)
-  if (error.code === 'FMG_ERR_CREDENTIAL_MISSING') error.headers = challenge(realm, '')
+function challenged (error: unknown, parameters: string): GuardError {
+  if (!isGuardError(error)) return challenged(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'authenticator-failed', cause: error }), parameters)
+  if (error.code === 'FMG_ERR_CREDENTIAL_MISSING') error.headers = challenge(parameters)
   if (error.code === 'FMG_ERR_CREDENTIAL_INVALID') {
-    error.headers = challenge(realm, error.reason === 'two-credentials' ? ', error="invalid_request"' : ', error="invalid_token"')
+    error.headers = challenge(`${parameters}, error="${error.reason === 'two-credentials' ? 'invalid_request' : 'invalid_token'}"`)
   }
   return error
 }
 
-function challenge (realm: string, error: string): Readonly<Record<string, string>> {
-  return { 'www-authenticate': `Bearer realm="${realm}"${error}`, 'cache-control': 'no-store' }
+function challenge (parameters: string): Readonly<Record<string, string>> {
+  return { 'www-authenticate': `Bearer ${parameters}`, 'cache-control': 'no-store' }
 }
