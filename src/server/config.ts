@@ -64,7 +64,13 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const value: unknown = document.toJS({ maxAliasCount: 0 })
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))
-  return { ...config, data: path.resolve(folder, config.data), policy: config.policy === undefined ? undefined : path.resolve(folder, config.policy) }
+  const { tls } = config.listen
+  return {
+    ...config,
+    data: path.resolve(folder, config.data),
+    policy: config.policy === undefined ? undefined : path.resolve(folder, config.policy),
+    listen: { ...config.listen, tls: tls === undefined ? undefined : { keyFile: path.resolve(folder, tls.keyFile), certificateFile: path.resolve(folder, tls.certificateFile) } }
+  }
 }
 
 async function readText (file: string): Promise<string> {

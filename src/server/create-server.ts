@@ -20,8 +20,9 @@ import { adminRoutes } from './admin.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { openInference } from './open-inference.ts'
-import { sharedLimiter } from './shared-limiter.ts'
 import { sendError } from './send-error.ts'
+import { sharedLimiter } from './shared-limiter.ts'
+import { readTls, reloadTls } from './tls-files.ts'
 import { packageVersion } from './version.ts'
 
 // A name longer than the router takes would be answered before any hook; a body that never ends holds memory.
@@ -46,7 +47,9 @@ export interface ServerParts {
  */
 export async function createServer (parts: ServerParts): Promise<FastifyInstance> {
   const { config, keys, logger } = parts
-  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...limits, trustProxy: config.listen.trustProxy === undefined ? false : [...config.listen.trustProxy], ...await tlsOf(config) })
+  const { tls } = config.listen
+  const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...limits, trustProxy: config.listen.trustProxy === undefined ? false : [...config.listen.trustProxy], ...tls !== undefined && { https: await readTls(tls) } })
+  if (tls !== undefined) reloadTls(app, tls)
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.close() })
   try {
@@ -78,11 +81,6 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
 function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['logger'] {
   if (logger === undefined) return false
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
-}
-
-async function tlsOf ({ listen: { tls } }: ServerConfig): Promise<object> {
-  if (tls === undefined) return {}
-  return { https: { key: await readFile(tls.keyFile), cert: await readFile(tls.certificateFile), minVersion: 'TLSv1.3' } }
 }
 
 async function auditOf ({ audit: { durability } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
