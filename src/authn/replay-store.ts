@@ -35,8 +35,8 @@ export function memoryReplayStore ({ maxEntries = 100_000, clock = Date.now }: M
       const now = clock()
       forgetEnded(now)
       if ((entries.get(id) ?? 0) > now) return false
-      if (entries.size >= maxEntries) throw guardError('FMG_ERR_REPLAY_UNAVAILABLE', { reason: 'replay-store-full' })
       entries.delete(id)
+      if (entries.size >= maxEntries) throw guardError('FMG_ERR_REPLAY_UNAVAILABLE', { reason: 'replay-store-full' })
       entries.set(id, now + lifetimeMs)
       return true
     }
