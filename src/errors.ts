@@ -22,6 +22,7 @@ const table = {
   // A dependency's.
   FMG_ERR_ISSUER_UNAVAILABLE: ['the issuer cannot be reached', 503],
   FMG_ERR_LIMITER_UNAVAILABLE: ['the limiter cannot be reached', 503],
+  FMG_ERR_REPLAY_UNAVAILABLE: ['the replay store cannot be reached', 503],
   FMG_ERR_AUDIT_UNAVAILABLE: ['the audit log cannot be written', 503],
   FMG_ERR_KEY_UNAVAILABLE: ['a key cannot be reached', 503],
   FMG_ERR_MODEL_BUSY: ['the model is busy', 503],

@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { calculateJwkThumbprint } from 'jose'
+import { havingMethods, integer, object, withDefault } from '../options.ts'
+import { badCredential } from './bad-credential.ts'
+import { parseCompactJws, verifyJws, type CompactJws } from './compact-jws.ts'
+import type { ReplayStore } from './replay-store.ts'
+import type { RequestFacts } from './request-facts.ts'
+import { parseStrictJson, type JsonObject } from './strict-json.ts'
+import { readAsymmetricAlgorithms, readPublicJwk, type SignatureAlgorithm } from './verification-key.ts'
+
+export interface DpopOptions {
+  /** Where used proofs are remembered; `redisReplayStore` where there are many nodes. */
+  readonly replayStore: ReplayStore
+  /** Default `ES256`, `Ed25519`, `EdDSA`. */
+  readonly algorithms?: readonly SignatureAlgorithm[]
+  /** How long after it was made a proof counts, and how long before for clocks that differ. Default 60, 300 at most. */
+  readonly windowSeconds?: number
+}
+
+/** The options, read. */
+export interface DpopRules {
+  readonly replayStore: ReplayStore
+  readonly algorithms: readonly SignatureAlgorithm[]
+  readonly windowSeconds: number
+}
+
+export const readDpopOptions = object({
+  replayStore: havingMethods<ReplayStore>('remember'),
+  algorithms: withDefault(readAsymmetricAlgorithms, ['ES256', 'Ed25519', 'EdDSA']),
+  windowSeconds: withDefault(integer({ min: 1, max: 300 }), 60)
+})
+
+/**
+ * Checks that this request was made by the holder of the key that a token is bound to (RFC 9449 section 4.3).
+ * @param thumbprint `jkt` of the token's `cnf`.
+ * @param now milliseconds since the epoch.
+ * @throws FMG_ERR_CREDENTIAL_INVALID
+ * @throws FMG_ERR_REPLAY_UNAVAILABLE when it cannot be known whether the proof was used before.
+ */
+export async function checkDpop (token: string, thumbprint: string, facts: RequestFacts, rules: DpopRules, now: number): Promise<void> {
+  const [text, second] = facts.dpopProofs
+  if (text === undefined || second !== undefined) throw badCredential('dpop-proof-count')
+  const proof = parseCompactJws(text)
+  if (proof.header.typ !== 'dpop+jwt') throw badCredential('dpop-type')
+  await checkProofKey(proof, thumbprint, rules)
+  const claims = parseStrictJson(proof.payload)
+  if (claims === null) throw badCredential('dpop-claims-malformed')
+  checkRequest(claims, token, facts)
+  await checkFresh(claims, thumbprint, rules, now)
+}
+
+/** The proof is signed by the key in its header, and that is the key the token is bound to. */
+async function checkProofKey (proof: CompactJws, thumbprint: string, { algorithms }: DpopRules): Promise<void> {
+  const allowed = algorithms.filter((algorithm) => algorithm === proof.header.alg)
+  const key = readPublicJwk(proof.header.jwk, allowed)
+  if (key === null) throw badCredential('dpop-key')
+  if (await calculateJwkThumbprint(key.key, 'sha256') !== thumbprint) throw badCredential('dpop-other-key')
+  await verifyJws(proof, key)
+}
+
+/** The proof was made for this request, with this token. */
+function checkRequest ({ htm, htu, ath }: JsonObject, token: string, { method, url }: RequestFacts): void {
+  if (htm !== method) throw badCredential('dpop-method')
+  if (typeof htu !== 'string' || !URL.canParse(htu) || withoutQuery(htu) !== withoutQuery(url)) throw badCredential('dpop-url')
+  if (ath !== createHash('sha256').update(token).digest('base64url')) throw badCredential('dpop-token')
+}
+
+// RFC 9449 section 4.3, 9: without query and fragment; parsing brings scheme, host and default port into one spelling.
+function withoutQuery (url: string): string {
+  const { origin, pathname } = new URL(url)
+  return origin + pathname
+}
+
+async function checkFresh ({ iat, jti }: JsonObject, thumbprint: string, { replayStore, windowSeconds }: DpopRules, now: number): Promise<void> {
+  // Written so that what is no number is outside.
+  if (!(typeof iat === 'number' && Math.abs(now / 1000 - iat) <= windowSeconds)) throw badCredential('dpop-time')
+  if (typeof jti !== 'string' || jti === '') throw badCredential('dpop-id')
+  // By key: nobody can use up the ids of another. A digest, because the id is as long as its maker likes.
+  const id = createHash('sha256').update(`${thumbprint} ${jti}`).digest('base64url')
+  if (!await replayStore.remember(id, (iat + windowSeconds) * 1000 - now + 1000)) throw badCredential('dpop-replayed')
+}
