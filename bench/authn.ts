@@ -66,8 +66,10 @@ function report ({ others }: Candidates, measured: Measured, recall: RecallRatio
   const figures: readonly (readonly [string, Figure])[] = [
     ['api_key_over_bare', over('apiKey')],
     ['api_key_over_bearer_auth_1000', between('apiKey', 'bearerAuth')],
-    ['fastify_jwt_over_bare', over('fastifyJwt')],
-    ['fastify_jwt_cached_over_bare', over('fastifyJwtCached')],
+    ['jwt_cached_over_bare', over('jwtCached')],
+    ['jwt_cached_over_fastify_jwt_cached', between('jwtCached', 'fastifyJwtCached')],
+    ['jwt_rs256_over_fastify_jwt', between('jwtRs256', 'fastifyJwt')],
+    ['jwt_es256_over_fastify_jwt', between('jwtEs256', 'fastifyJwtEs256')],
     ...Object.entries(recall) as [string, Figure][]
   ]
   const rows = [...others].map(([key, { name }]) => {

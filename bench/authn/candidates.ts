@@ -22,6 +22,9 @@ export interface Candidates {
 
 const servers = {
   apiKey: { name: 'API key', program: 'authn/guarded', args: ['api-key'], credentials: 'api-keys.txt' },
+  jwtCached: { name: 'JWT, RS256, known', program: 'authn/guarded', args: ['RS256'], credentials: 'RS256.txt' },
+  jwtRs256: { name: 'JWT, RS256', program: 'authn/guarded', args: ['RS256', '1'], credentials: 'RS256.txt' },
+  jwtEs256: { name: 'JWT, ES256', program: 'authn/guarded', args: ['ES256', '1'], credentials: 'ES256.txt' },
   bearerAuth: { name: '@fastify/bearer-auth, 1000 keys', program: 'authn/bearer-auth', args: [], credentials: 'api-keys.txt' },
   fastifyJwt: { name: '@fastify/jwt, RS256', program: 'authn/fastify-jwt', args: ['RS256'], credentials: 'RS256.txt' },
   fastifyJwtCached: { name: '@fastify/jwt, RS256, its cache', program: 'authn/fastify-jwt', args: ['RS256', '1000'], credentials: 'RS256.txt' },
