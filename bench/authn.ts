@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { startCandidates, type Candidates, type CandidateName } from './authn/candidates.ts'
-import { recallRatios, type RecallRatios } from './authn/recall.ts'
+import { recallRatios } from './authn/recall.ts'
 import type { Bench, BenchOptions, BenchResult } from './bench.ts'
 import { sample, type Sample } from './measure/sample.ts'
 import { figure, median, rounded, type Figure } from './measure/statistics.ts'
@@ -59,7 +59,7 @@ async function measure ({ bare, others }: Candidates, { rounds, seconds, progres
   return measured
 }
 
-function report ({ others }: Candidates, measured: Measured, recall: RecallRatios): BenchResult {
+function report ({ others }: Candidates, measured: Measured, recall: Readonly<Record<string, Figure>>): BenchResult {
   const over = (name: CandidateName): Figure => figure((measured.get(name) ?? []).map(({ bare, other }) => other.requestsPerSecond / bare.requestsPerSecond))
   // Each by its own neighbour: the two were not measured in the same minute.
   const between = (a: CandidateName, b: CandidateName): Figure => ({ median: over(a).median / over(b).median, min: over(a).min / over(b).max, max: over(a).max / over(b).min })
@@ -70,7 +70,7 @@ function report ({ others }: Candidates, measured: Measured, recall: RecallRatio
     ['jwt_cached_over_fastify_jwt_cached', between('jwtCached', 'fastifyJwtCached')],
     ['jwt_rs256_over_fastify_jwt', between('jwtRs256', 'fastifyJwt')],
     ['jwt_es256_over_fastify_jwt', between('jwtEs256', 'fastifyJwtEs256')],
-    ...Object.entries(recall) as [string, Figure][]
+    ...Object.entries(recall)
   ]
   const rows = [...others].map(([key, { name }]) => {
     const pairs = measured.get(key) ?? []

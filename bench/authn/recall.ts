@@ -1,36 +1,48 @@
-import { hash, randomBytes } from 'node:crypto'
-import { apiKey, createApiKey, type Authenticator, type KeyRecord, type KeyStore, type PresentedCredential, type RequestFacts } from 'fastify-model-guard'
+import { createSecretKey, hash, randomBytes } from 'node:crypto'
+import { apiKey, createApiKey, jwt, type Authenticator, type KeyRecord, type KeyStore, type PresentedCredential, type RequestFacts } from 'fastify-model-guard'
+import { SignJWT } from 'jose'
+import { audience, issuer } from '../measure/callers.ts'
 import { figure, type Figure } from '../measure/statistics.ts'
-
-/** What a credential that was verified before costs, in ratios. */
-export interface RecallRatios {
-  /** By one SHA-256 of the credential. */
-  readonly cached_over_sha256: Figure
-  /** With 100,000 of them by with 10. */
-  readonly flat_100000_over_10: Figure
-}
 
 const facts: RequestFacts = { method: 'POST', url: 'https://models.example/', address: '192.0.2.1', dpopProofs: [], certificate: null }
 const asked = 10
 const calls = 20_000
 
-/** Ten credentials are asked for in turn, of 10 and of 100,000 that are known; each round measures all, side by side. */
-export async function recallRatios (rounds: number): Promise<RecallRatios> {
-  const few = await known(10)
-  const many = await known(100_000)
-  const sha256 = few.presented.map(({ value }) => () => hash('sha256', value, 'base64'))
-  const recallFew = few.presented.map((presented) => () => few.authenticator.recall?.(presented, facts))
-  const recallMany = many.presented.map((presented) => () => many.authenticator.recall?.(presented, facts))
-  if ([...recallFew, ...recallMany].some((recall) => recall() === null)) throw new Error('a key that was verified is not recalled')
-  const measured = Array.from({ length: rounds + 1 }, () => ({ sha256: nanoseconds(sha256), few: nanoseconds(recallFew), many: nanoseconds(recallMany) })).slice(1)
+/** An authenticator that has verified many credentials, and ten of them, spread over all. */
+interface Known {
+  readonly authenticator: Authenticator
+  readonly presented: readonly PresentedCredential[]
+}
+
+/**
+ * What a credential that was verified before costs: by one SHA-256 of it (`…_over_sha256`), and with 100,000 of them by with 10.
+ * Ten are asked for in turn; each round measures all, side by side.
+ */
+export async function recallRatios (rounds: number): Promise<Readonly<Record<string, Figure>>> {
+  const ofKeys = measure(await knownKeys(10), await knownKeys(100_000), rounds)
+  const ofTokens = measure(await knownTokens(10), await knownTokens(100_000), rounds)
   return {
-    cached_over_sha256: figure(measured.map(({ few: one, sha256: digest }) => one / digest)),
-    flat_100000_over_10: figure(measured.map(({ many: one, few: other }) => one / other))
+    cached_over_sha256: ofKeys.overSha256,
+    flat_100000_over_10: ofKeys.flat,
+    cached_token_over_sha256: ofTokens.overSha256,
+    flat_tokens_100000_over_10: ofTokens.flat
   }
 }
 
-/** An authenticator that has verified so many keys, and ten of them, spread over all. */
-async function known (count: number): Promise<{ readonly authenticator: Authenticator, readonly presented: readonly PresentedCredential[] }> {
+function measure (few: Known, many: Known, rounds: number): { readonly overSha256: Figure, readonly flat: Figure } {
+  const sha256 = few.presented.map(({ value }) => () => hash('sha256', value, 'base64'))
+  const [recallFew, recallMany] = [recalls(few), recalls(many)]
+  const rows = Array.from({ length: rounds + 1 }, () => ({ sha256: nanoseconds(sha256), few: nanoseconds(recallFew), many: nanoseconds(recallMany) })).slice(1)
+  return { overSha256: figure(rows.map((row) => row.few / row.sha256)), flat: figure(rows.map((row) => row.many / row.few)) }
+}
+
+function recalls ({ authenticator, presented }: Known): readonly (() => unknown)[] {
+  const turns = presented.map((credential) => () => authenticator.recall?.(credential, facts))
+  if (turns.some((recall) => recall() === null)) throw new Error('a credential that was verified is not recalled')
+  return turns
+}
+
+async function knownKeys (count: number): Promise<Known> {
   const records = new Map<string, KeyRecord>()
   const store: KeyStore = {
     find: (keyId) => records.get(keyId) ?? null,
@@ -40,12 +52,23 @@ async function known (count: number): Promise<{ readonly authenticator: Authenti
     close: async () => {}
   }
   const pepper = randomBytes(32)
-  const authenticator = apiKey({ store, pepper })
+  return await verified(apiKey({ store, pepper }), count, async (index) => (await createApiKey(store, pepper, { principal: { id: `user-${index}`, tier: 'standard' } })).key)
+}
+
+/** By HMAC, for a hundred thousand signatures would take minutes; once verified, all tokens are alike. */
+async function knownTokens (count: number): Promise<Known> {
+  const secret = createSecretKey(randomBytes(32))
+  const authenticator = jwt({ issuers: [{ issuer, audiences: [audience], algorithms: ['HS256'], secret, tier: 'standard' }] })
+  return await verified(authenticator, count, async (index) => await new SignJWT({ client_id: 'bench', scope: 'model:predict', jti: `token-${index}`, padding: 'x'.repeat(300) })
+    .setProtectedHeader({ alg: 'HS256', typ: 'at+jwt' }).setIssuer(issuer).setAudience(audience).setSubject(`user-${index}`).setIssuedAt().setExpirationTime('1h').sign(secret))
+}
+
+async function verified (authenticator: Authenticator, count: number, make: (index: number) => Promise<string>): Promise<Known> {
   const presented: PresentedCredential[] = []
   for (let index = 0; index < count; index++) {
-    const { key } = await createApiKey(store, pepper, { principal: { id: `user-${index}`, tier: 'standard' } })
-    await authenticator.authenticate({ scheme: 'bearer', value: key }, facts)
-    if (index % (count / asked) === 0) presented.push({ scheme: 'bearer', value: key })
+    const credential = { scheme: 'bearer', value: await make(index) }
+    await authenticator.authenticate(credential, facts)
+    if (index % (count / asked) === 0) presented.push(credential)
   }
   return { authenticator, presented }
 }
