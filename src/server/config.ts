@@ -2,16 +2,20 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseDocument } from 'yaml'
 import type { Durability } from '../audit/appender.ts'
+import type { JwtIssuerOptions } from '../authn/jwt-issuer.ts'
 import { guardError } from '../errors.ts'
 import { readWindows } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, integer, listOf, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
+import { allOptional, anyThat, integer, listOf, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
   standard: { windows: [{ name: 'burst', quota: 20, windowSeconds: 1 }, { name: 'minute', quota: 600, windowSeconds: 60 }] },
   unlimited: { windows: [{ name: 'second', quota: 10_000, windowSeconds: 1 }] }
 }
+
+// Read in full by `jwt`.
+const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value === 'object' && value !== null, 'the options of an issuer')
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
@@ -36,6 +40,8 @@ const readConfig = object({
     defaultTier: string(),
     tiers: recordOf(object({ windows: readWindows }))
   }), { defaultTier: 'standard', tiers: defaultTiers }),
+  /** Whose access tokens are taken beside API keys: as in {@link JwtIssuerOptions}. Default: nobody's. */
+  issuers: withDefault(listOf(readIssuer), []),
   audit: allOptional({
     durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
   }),

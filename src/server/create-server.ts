@@ -5,6 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerO
 import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
+import { jwt } from '../authn/jwt.ts'
 import type { KeyStore } from '../authn/key-store.ts'
 import { readPepper } from '../authn/pepper.ts'
 import { loadPolicy } from '../authz/file-policy.ts'
@@ -65,10 +66,11 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
+  const { issuers } = config
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
-    authenticate: { authenticators: [apiKey({ store: keys, pepper: await readPepper(data.pepper) })] },
+    authenticate: { authenticators: [apiKey({ store: keys, pepper: await readPepper(data.pepper) }), ...issuers.length > 0 ? [jwt({ issuers })] : []] },
     rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
     authorize: { policy: await policyOf(config, data), context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
