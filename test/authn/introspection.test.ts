@@ -98,6 +98,8 @@ t.test('an answer counts for a while, never beyond the end of the token, and not
 t.test('an issuer that does not answer is a 503, and a crowd does not wait', async (t) => {
   const { ask, state } = asking(new Response('', { status: 401 }), { maxPending: 1 })
   await t.rejects(ask(), { code: 'FMG_ERR_ISSUER_UNAVAILABLE', statusCode: 503, reason: 'issuer-unavailable' })
+  state.answer = new Response(null)
+  await t.rejects(ask(), { code: 'FMG_ERR_ISSUER_UNAVAILABLE' })
   state.answer = active
   const [first, second] = await Promise.allSettled([ask('a'), ask('b')])
   t.equal(first.status, 'fulfilled')
