@@ -28,6 +28,7 @@ export { createApiKey, type CreatedApiKey, type NewApiKey } from './authn/create
 export { fileKeyStore, type FileKeyStoreOptions } from './authn/file-key-store.ts'
 export type { KeyRecord, KeyStore } from './authn/key-store.ts'
 export { jwt, type JwtOptions } from './authn/jwt.ts'
+export { introspection, type IntrospectionOptions } from './authn/introspection.ts'
 export type { JwtIssuerOptions } from './authn/jwt-issuer.ts'
 export type { ClaimNames, ClaimPath, Grants } from './authn/jwt-principal.ts'
 export type { SignatureAlgorithm } from './authn/verification-key.ts'

@@ -23,6 +23,12 @@ export interface CompactJws {
 const shape = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]+)$/
 const maxLength = 8192
 
+/** Whether a credential is a JWT, if anything: two dots, or the four of an encrypted one. */
+export function hasJwtShape (credential: string): boolean {
+  const parts = credential.startsWith('fmg_') ? 0 : credential.split('.', 6).length
+  return parts === 3 || parts === 5
+}
+
 /**
  * Reads the compact serialization, strictly, so that one token has one spelling: base64url decodes and encodes again to the same text.
  * @throws FMG_ERR_CREDENTIAL_INVALID with reason `jws-malformed`, `jws-header-malformed` or `jws-header-critical`.

@@ -3,7 +3,7 @@ import { anyThat, integer, listOf, object, oneOf, optional, optionInvalid, strin
 import type { ClaimRules } from './access-claims.ts'
 import { isTrustworthyUrl, readUrl, type Fetch } from './fetch-json.ts'
 import { readClaimNames, readGrants, type ClaimNames, type Grants, type PrincipalRules } from './jwt-principal.ts'
-import { fixedKeys, readJwks, secretKey, type KeySet } from './key-set.ts'
+import { fixedKeys, secretKey, usableKeys, type KeySet } from './key-set.ts'
 import { remoteKeys } from './remote-keys.ts'
 import { isSymmetric, readAlgorithms, type SignatureAlgorithm, type VerificationKey } from './verification-key.ts'
 
@@ -85,7 +85,7 @@ function keysOf (options: ReturnType<typeof readOptions>, path: string, fetch: F
   if (secret !== undefined) return fixedKeys([sharedKey(secret, algorithms, path)])
   // A secret that is published is none.
   if (algorithms.some(isSymmetric)) throw optionInvalid(`${path}.secret`, 'given for these algorithms', undefined)
-  if (jwks !== undefined) return fixedKeys(givenKeys(jwks, algorithms, path))
+  if (jwks !== undefined) return fixedKeys(givenKeys(jwks.keys, algorithms, path))
   return remoteKeys({
     issuer,
     jwksUrl,
@@ -108,8 +108,8 @@ function sharedKey (secret: KeyObject, algorithms: readonly SignatureAlgorithm[]
   return key
 }
 
-function givenKeys (jwks: unknown, algorithms: readonly SignatureAlgorithm[], path: string): readonly VerificationKey[] {
-  const keys = readJwks(jwks, algorithms) ?? []
+function givenKeys (jwks: readonly unknown[], algorithms: readonly SignatureAlgorithm[], path: string): readonly VerificationKey[] {
+  const keys = usableKeys(jwks, algorithms)
   if (keys.length === 0) throw optionInvalid(`${path}.jwks`, 'a JWK Set with a public key for one of the algorithms', jwks)
   return keys
 }

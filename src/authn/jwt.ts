@@ -3,15 +3,15 @@ import type { Principal } from '../principal.ts'
 import { checkClaims, checkType } from './access-claims.ts'
 import type { Authenticator } from './authenticator.ts'
 import { badCredential } from './bad-credential.ts'
-import { parseCompactJws, verifyJws } from './compact-jws.ts'
+import { hasJwtShape, parseCompactJws, verifyJws } from './compact-jws.ts'
 import { credentialCache } from './credential-cache.ts'
 import type { DenyList, DeniableToken } from './deny-list.ts'
-import { checkDpop, readDpopOptions, type DpopOptions, type DpopRules } from './dpop.ts'
+import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import type { Fetch } from './fetch-json.ts'
 import { jwtIssuer, type JwtIssuer, type JwtIssuerOptions } from './jwt-issuer.ts'
 import { principalOf } from './jwt-principal.ts'
+import { checkPossession, hasCertificate } from './possession.ts'
 import type { PresentedCredential } from './presented-credential.ts'
-import type { RequestFacts } from './request-facts.ts'
 import { parseStrictJson } from './strict-json.ts'
 import { readBinding, type TokenBinding } from './token-binding.ts'
 import type { VerificationKey } from './verification-key.ts'
@@ -95,12 +95,6 @@ function isMine ({ scheme, value }: PresentedCredential): boolean {
   return (scheme === 'bearer' || scheme === 'dpop') && hasJwtShape(value)
 }
 
-// Two dots, or the four of an encrypted token.
-function hasJwtShape (value: string): boolean {
-  const dots = value.startsWith('fmg_') ? 0 : value.split('.', 6).length - 1
-  return dots === 2 || dots === 4
-}
-
 async function judge (token: string, issuers: ReadonlyMap<string, JwtIssuer>, clock: () => number): Promise<Verified> {
   const jws = parseCompactJws(token)
   const payload = parseStrictJson(jws.payload)
@@ -117,19 +111,4 @@ async function judge (token: string, issuers: ReadonlyMap<string, JwtIssuer>, cl
   const binding = readBinding(payload)
   const { subject, tokenId, session, issuedAt, expiresAt } = claims
   return { from, key, binding, principal: principalOf(token, claims, binding, from), issuer: from.issuer, subject, tokenId, session, issuedAt, expiresAt }
-}
-
-async function checkPossession (binding: TokenBinding | null, { scheme, value }: PresentedCredential, facts: RequestFacts, dpop: DpopRules | undefined, now: number): Promise<void> {
-  if (!hasCertificate(binding, facts)) throw badCredential('jwt-certificate')
-  const key = binding?.key
-  // RFC 9449 section 7.2: a bound token as a bearer token is a stolen one; and a scheme that promises a proof gets one.
-  if ((key === undefined) !== (scheme === 'bearer')) throw badCredential('jwt-scheme')
-  if (key === undefined) return
-  if (dpop === undefined) throw badCredential('dpop-not-accepted')
-  await checkDpop(value, key, facts, dpop, now)
-}
-
-/** RFC 8705 section 3: the certificate of this very connection. */
-function hasCertificate (binding: TokenBinding | null, facts: RequestFacts): boolean {
-  return binding?.certificate === undefined || binding.certificate === facts.certificate?.thumbprint
 }

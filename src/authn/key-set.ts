@@ -24,13 +24,18 @@ export function fixedKeys (keys: readonly VerificationKey[]): KeySet {
 /** A secret shared with an issuer. */
 export function secretKey (key: KeyObject, algorithm: SignatureAlgorithm, kid?: string): VerificationKey | null {
   // RFC 7518 section 3.2: at least as long as the hash.
-  return (key.symmetricKeySize ?? 0) * 8 >= Number.parseInt(algorithm.slice(2), 10) ? { kid, algorithm, key } : null
+  return Number(key.symmetricKeySize) * 8 >= Number.parseInt(algorithm.slice(2), 10) ? { kid, algorithm, key } : null
 }
 
 /** The keys of a JWK Set (RFC 7517 section 5) that verify by one of these algorithms; all others are left out. `null` when it is no such set. */
 export function readJwks (document: unknown, algorithms: readonly SignatureAlgorithm[]): readonly VerificationKey[] | null {
   if (!isJsonObject(document) || !Array.isArray(document.keys)) return null
-  return document.keys.flatMap((jwk) => readPublicJwk(jwk, algorithms) ?? [])
+  return usableKeys(document.keys, algorithms)
+}
+
+/** The keys among these JWKs that verify by one of these algorithms. */
+export function usableKeys (jwks: readonly unknown[], algorithms: readonly SignatureAlgorithm[]): readonly VerificationKey[] {
+  return jwks.flatMap((jwk) => readPublicJwk(jwk, algorithms) ?? [])
 }
 
 /** One key or none: where two could be meant, neither is. */

@@ -83,7 +83,7 @@ function importKey ({ kty, crv, x, y, n, e }: JsonObject): KeyObject | null {
 
 // RFC 7518 section 3.3: 2048 bits or more.
 function isStrongRsa ({ asymmetricKeyDetails }: KeyObject, modulus: string): boolean {
-  return (asymmetricKeyDetails?.modulusLength ?? 0) >= 2048 && !isFactorable(modulus)
+  return Number(asymmetricKeyDetails?.modulusLength) >= 2048 && !isFactorable(modulus)
 }
 
 function publicMembers (jwk: JsonObject): Record<string, string> {

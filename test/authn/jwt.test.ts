@@ -2,8 +2,10 @@ import { createSecretKey, createHmac, generateKeyPairSync, sign } from 'node:cry
 import fc from 'fast-check'
 import t from 'tap'
 import type { Authenticator } from '../../src/authn/authenticator.ts'
+import { parseCompactJws, verifyJws } from '../../src/authn/compact-jws.ts'
 import { memoryDenyList } from '../../src/authn/deny-list.ts'
 import { jwt, type JwtOptions } from '../../src/authn/jwt.ts'
+import { secretKey } from '../../src/authn/key-set.ts'
 import type { JwtIssuerOptions } from '../../src/authn/jwt-issuer.ts'
 import type { PresentedCredential } from '../../src/authn/presented-credential.ts'
 import type { RequestFacts } from '../../src/authn/request-facts.ts'
@@ -122,6 +124,12 @@ t.test('a key verifies by one algorithm, and only what it is for', async (t) => 
     const other = generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' })
     await t.rejects(ask(home.token(), { algorithms: ['ES256', algorithm], jwks: { keys: [{ ...other, kid: 'one' }] } }), refusedFor('jwt-key-unknown'), crv)
   }
+})
+
+t.test('a key is used by its own algorithm alone, also where it was chosen by other means', async (t) => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+  await t.rejects(verifyJws(parseCompactJws(home.token()), { kid: undefined, algorithm: 'ES384', key: publicKey }), refusedFor('jws-algorithm'))
+  t.equal(secretKey(publicKey, 'HS256'), null, 'a public key is no secret')
 })
 
 t.test('Ed25519 and a shared secret verify too', async (t) => {
