@@ -9,6 +9,7 @@ import type { Principal } from '../principal.ts'
 import { isPreflight } from './access.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
+import { readCertificateSource, type ProxyCertificateOptions } from './proxy-certificate.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { factsOf } from './request-facts.ts'
 import { isPublic } from './route-rules.ts'
@@ -27,6 +28,8 @@ export interface AuthenticateOptions {
   readonly realm?: string
   /** Attempts by address, for requests whose credential is not already known to be good. Default 300 in 60 seconds. */
   readonly edge?: EdgeLimitOptions
+  /** Proxies that end mTLS and forward the client's certificate. Left out, no header is read for one. */
+  readonly proxyCertificate?: ProxyCertificateOptions
   readonly mode?: Mode
 }
 
@@ -34,6 +37,7 @@ const readOptions = object({
   authenticators: listOf(havingMethods<Authenticator>('authenticate')),
   realm: withDefault(string(/^[ !#-[\]-~]+$/, 'printable ASCII without quotes and backslashes'), 'model-guard'),
   edge: readEdgeLimit,
+  proxyCertificate: readCertificateSource,
   mode: readMode
 })
 
@@ -43,7 +47,7 @@ const readOptions = object({
  */
 export const authenticate = fp(async function authenticate (app: FastifyInstance, options: AuthenticateOptions): Promise<void> {
   checkOrder(app, 'authenticate')
-  const { authenticators, realm, edge, mode } = readOptions(options, 'authenticate')
+  const { authenticators, realm, edge, proxyCertificate: certificateOf, mode } = readOptions(options, 'authenticate')
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
   const limitEdge = await edgeLimit(app, edge)
   app.decorateRequest('principal', null)
@@ -58,7 +62,13 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       limitEdge(request).then(() => { done() }, fail)
       return
     }
-    const facts = factsOf(request)
+    let facts: RequestFacts
+    try {
+      facts = factsOf(request, certificateOf(request))
+    } catch (error) {
+      limitEdge(request).then(() => { fail(error) }, fail)
+      return
+    }
     const presented = presentedIn(request, facts)
     request.principal = recall(authenticators, presented, facts)
     if (request.principal !== null) {
