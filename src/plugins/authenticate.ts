@@ -10,6 +10,7 @@ import type { Principal } from '../principal.ts'
 import { isPreflight } from './access.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
+import { readCertificateSource, type ProxyCertificateOptions } from './proxy-certificate.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { factsOf } from './request-facts.ts'
 import { isPublic } from './route-rules.ts'
@@ -31,6 +32,8 @@ export interface AuthenticateOptions {
   readonly edge?: EdgeLimitOptions
   /** Bad credentials, by address and by key id and address: answers slow down, then are 429. A good credential always passes. */
   readonly failedAttempts?: FailedAttemptsOptions
+  /** Proxies that end mTLS and forward the client's certificate. Left out, no header is read for one. */
+  readonly proxyCertificate?: ProxyCertificateOptions
   readonly mode?: Mode
 }
 
@@ -39,6 +42,7 @@ const readOptions = object({
   realm: withDefault(string(/^[ !#-[\]-~]+$/, 'printable ASCII without quotes and backslashes'), 'model-guard'),
   edge: readEdgeLimit,
   failedAttempts: readFailedAttempts,
+  proxyCertificate: readCertificateSource,
   mode: readMode
 })
 
@@ -48,7 +52,7 @@ const readOptions = object({
  */
 export const authenticate = fp(async function authenticate (app: FastifyInstance, options: AuthenticateOptions): Promise<void> {
   checkOrder(app, 'authenticate')
-  const { authenticators, realm, edge, failedAttempts, mode } = readOptions(options, 'authenticate')
+  const { authenticators, realm, edge, failedAttempts, proxyCertificate: certificateOf, mode } = readOptions(options, 'authenticate')
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
   const limitEdge = await edgeLimit(app, edge)
   // RFC 9728 section 5.1. A URL holds no quote and no backslash.
@@ -66,7 +70,13 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       limitEdge(request).then(() => { done() }, fail)
       return
     }
-    const facts = factsOf(request)
+    let facts: RequestFacts
+    try {
+      facts = factsOf(request, certificateOf(request))
+    } catch (error) {
+      limitEdge(request).then(() => { fail(error) }, fail)
+      return
+    }
     const presented = presentedIn(request, facts)
     request.principal = recall(authenticators, presented, facts)
     if (request.principal !== null) {

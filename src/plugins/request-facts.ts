@@ -2,16 +2,18 @@ import type { FastifyRequest } from 'fastify'
 import type { ClientCertificate, RequestFacts } from '../authn/request-facts.ts'
 
 /** The facts of a Fastify request. Address and URL follow the server's `trustProxy`. */
-export function factsOf (request: FastifyRequest): RequestFacts {
-  return new FactsOfRequest(request)
+export function factsOf (request: FastifyRequest, certificate: ClientCertificate | null): RequestFacts {
+  return new FactsOfRequest(request, certificate)
 }
 
 // A class, for what is read is worked out by its prototype: an object is made for every request.
 class FactsOfRequest implements RequestFacts {
   readonly #request: FastifyRequest
+  readonly certificate: ClientCertificate | null
 
-  constructor (request: FastifyRequest) {
+  constructor (request: FastifyRequest, certificate: ClientCertificate | null) {
     this.#request = request
+    this.certificate = certificate
   }
 
   get method (): string {
@@ -30,9 +32,5 @@ class FactsOfRequest implements RequestFacts {
   get dpopProofs (): readonly string[] {
     const { rawHeaders } = this.#request.raw
     return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'dpop')
-  }
-
-  get certificate (): ClientCertificate | null {
-    return null
   }
 }

@@ -42,6 +42,7 @@ export function verification ({ authenticators, limitEdge, failedAttempts: optio
       const principal = await authenticator.authenticate(presented, facts)
       if (principal !== null) return principal
     }
+    if (!isCounted) await limitEdge(request)
     throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'credential-unknown-kind' })
   }
 

@@ -1,0 +1,18 @@
+// Values with a separator in them are quoted, quotes within escaped: who splits at every comma lets a subject's text begin a new element.
+const pairPattern = /[ \t]*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;=\s]*))(;|,|$)/gy
+
+/**
+ * Reads the last element of an `x-forwarded-client-cert` header, which the nearest proxy wrote; those before it are for that proxy to believe.
+ * @returns values by key in lower case, in the order they stand; `null` when any part of the header is malformed.
+ */
+export function lastXfccElement (header: string): ReadonlyMap<string, readonly string[]> | null {
+  const pairs = Array.from(header.matchAll(pairPattern), ([whole, key = '', quoted, plain = '', separator]) =>
+    ({ length: whole.length, key: key.toLowerCase(), value: quoted?.replace(/\\(.)/g, '$1') ?? plain, separator }))
+  const length = pairs.reduce((sum, pair) => sum + pair.length, 0)
+  if (length < header.length || pairs.at(-1)?.separator !== '') return null
+  const element = new Map<string, readonly string[]>()
+  for (const { key, value } of pairs.slice(pairs.findLastIndex(({ separator }) => separator === ',') + 1)) {
+    element.set(key, [...element.get(key) ?? [], value])
+  }
+  return element
+}
