@@ -119,6 +119,7 @@ t.test('a key that is published no more ends what was verified with it; others s
   pass(600)
   t.equal(recall(old), null)
   await t.rejects(judge(old), refusedFor('jwt-key-unknown'))
+  t.equal(recall(old), null, 'nor now that they are known again')
   t.ok(recall(new_), 'verified once, with a key that is still there')
 })
 
@@ -189,7 +190,7 @@ t.test('metadata that came over the network does not lead to ports of this machi
     }
     return await jwt({ issuers, fetch, clock: () => nowSeconds * 1000 }).authenticate({ scheme: 'bearer', value: home.token() }, requestFacts())
   }
-  await t.rejects(judgeWith('http://127.0.0.1:9/jwks'), unavailable)
-  t.same(asked, ['https://issuer.example/.well-known/openid-configuration'])
+  for (const wrong of ['http://127.0.0.1:9/jwks', 'http://keys.example/jwks', 'https://user:secret@keys.example/jwks', 'file:///etc/passwd', '/jwks']) await t.rejects(judgeWith(wrong), unavailable)
+  t.same(new Set(asked), new Set(['https://issuer.example/.well-known/openid-configuration']))
   t.ok(await judgeWith('https://keys.example/jwks'))
 })
