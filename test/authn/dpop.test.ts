@@ -48,6 +48,16 @@ t.test('the holder of the key is let in, with a new proof each time', async (t) 
   await t.rejects(ask({ dpopProofs: [used] }), refusedFor('dpop-replayed'))
 })
 
+t.test('the id of a proof is used up for its own key alone', async (t) => {
+  const ask = asking()
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const otherToken = home.token({ cnf: { jkt: await calculateJwkThumbprint(other.publicKey, 'sha256') } })
+  const { method, url } = requestFacts()
+  const claims = { htm: method, htu: url, iat: nowSeconds, jti: 'same', ath: createHash('sha256').update(otherToken).digest('base64url') }
+  t.ok(await ask({ dpopProofs: [proof({ jti: 'same' })] }))
+  t.ok(await ask({ dpopProofs: [signed(other.privateKey, { alg: 'ES256', typ: 'dpop+jwt', jwk: other.publicKey.export({ format: 'jwk' }) }, claims)] }, otherToken))
+})
+
 t.test('a bound token without its proof, or a proof without a bound token, is refused', async (t) => {
   const ask = asking()
   await t.rejects(ask({}), refusedFor('dpop-proof-count'))

@@ -5,10 +5,11 @@ import type { Authenticator } from '../../src/authn/authenticator.ts'
 import { parseCompactJws, verifyJws } from '../../src/authn/compact-jws.ts'
 import { memoryDenyList } from '../../src/authn/deny-list.ts'
 import { jwt, type JwtOptions } from '../../src/authn/jwt.ts'
-import { secretKey } from '../../src/authn/key-set.ts'
 import type { JwtIssuerOptions } from '../../src/authn/jwt-issuer.ts'
+import { secretKey } from '../../src/authn/key-set.ts'
 import type { PresentedCredential } from '../../src/authn/presented-credential.ts'
 import type { RequestFacts } from '../../src/authn/request-facts.ts'
+import { readAlgorithms, readPublicJwk } from '../../src/authn/verification-key.ts'
 import type { Principal } from '../../src/principal.ts'
 import { requestFacts } from '../helpers/facts.ts'
 import { nowSeconds, signed, testIssuer, type TestIssuer } from '../helpers/tokens.ts'
@@ -114,7 +115,7 @@ t.test('a key verifies by one algorithm, and only what it is for', async (t) => 
   for (const wrong of [{ alg: 'PS256' }, { alg: 'RSA-OAEP' }, { use: 'enc', alg: 'RS256' }, { key_ops: ['encrypt'], alg: 'RS256' }, { key_ops: 'verify', alg: 'RS256' }, { alg: undefined }]) {
     await t.rejects(withKey({ ...jwk, ...wrong }, ['RS256', 'PS256', 'ES256']), refusedFor('jwt-key-unknown'), JSON.stringify(wrong))
   }
-  for (const wrong of [rsa.privateKey.export({ format: 'jwk' }), { ...jwk, n: 7 }, { ...jwk, kid: 1 }, { ...jwk, kty: 'EC' }, { kty: 'oct', k: 'AA' }]) {
+  for (const wrong of [rsa.privateKey.export({ format: 'jwk' }), { ...jwk, n: 7 }, { ...jwk, kid: 1 }, { ...jwk, kty: 'EC' }, { kty: 'oct', k: 'AA' }, { ...jwk, k: 'AA' }]) {
     await t.rejects(withKey(wrong, ['RS256', 'ES256']), refusedFor('jwt-key-unknown'))
   }
   const short = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' })
@@ -123,12 +124,14 @@ t.test('a key verifies by one algorithm, and only what it is for', async (t) => 
   for (const [namedCurve, crv, algorithm] of [['P-384', 'P-384', 'ES384'], ['P-521', 'P-521', 'ES512']] as const) {
     const other = generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' })
     await t.rejects(ask(home.token(), { algorithms: ['ES256', algorithm], jwks: { keys: [{ ...other, kid: 'one' }] } }), refusedFor('jwt-key-unknown'), crv)
+    t.equal(readPublicJwk(home.jwk, [algorithm]), null, `a key of another curve than ${crv}`)
   }
 })
 
 t.test('a key is used by its own algorithm alone, also where it was chosen by other means', async (t) => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
   await t.rejects(verifyJws(parseCompactJws(home.token()), { kid: undefined, algorithm: 'ES384', key: publicKey }), refusedFor('jws-algorithm'))
+  t.throws(() => readAlgorithms(['HS256', 'ES256'], 'algorithms'), { code: 'FMG_ERR_OPTION_INVALID' })
   t.equal(secretKey(publicKey, 'HS256'), null, 'a public key is no secret')
 })
 
@@ -200,6 +203,7 @@ t.test('an issuer grants what it was given to grant, and names its own principal
   for (const claims of [{ org: ['partner'] }, { org: '' }, { groups: { team: 7 } }, { plan: null }]) await t.rejects(from(partner, claims), refusedFor('jwt-claim-malformed'))
   t.equal((await from(partner, { groups: 'red', constructor: 'x' }))?.team, undefined)
   await t.rejects(from({ ...partner, token: (claims) => home.token({ iss: 'https://partner.example', ...claims }) }, {}), refusedFor('jws-signature'), 'signed by another issuer')
+  t.equal((await ask(home.token(), { claims: { team: 'toString' } }))?.team, undefined, 'what every object has is no claim')
   t.match(await from(home, { sub: 'app', act: { sub: 'bob' } }), { type: 'service', attributes: { actor: 'bob' } })
   t.same((await from(home, { scope: ['read-all'] }))?.scopes, ['read-all'])
 })
@@ -301,7 +305,7 @@ t.test('a token bound to a certificate is good with that certificate alone', asy
 t.test('options that would trust more than was meant do not boot', async (t) => {
   const secret = createSecretKey(Buffer.alloc(32))
   const wrong: Partial<JwtIssuerOptions>[] = [
-    { issuer: 'http://issuer.example' }, { issuer: 'issuer' }, { issuer: 'https://a|b' }, { issuer: 'https://user:secret@issuer.example' }, { issuer: 'https://issuer.example/#x' },
+    { issuer: 'http://issuer.example' }, { issuer: 'issuer' }, { issuer: 'https://a|b' }, { issuer: 'https://user@issuer.example' }, { issuer: 'https://:secret@issuer.example' }, { issuer: 'https://issuer.example/#x' },
     { audiences: [] }, { algorithms: [] }, { algorithms: ['HS256', 'ES256'], secret, jwks: undefined }, { algorithms: ['HS256'] }, { algorithms: ['HS256'], jwks: undefined },
     { secret }, { secret, jwks: undefined }, { secret, jwks: undefined, algorithms: ['HS256', 'HS384'] }, { secret, jwks: undefined, algorithms: ['HS384'] },
     { jwksUrl: 'https://issuer.example/jwks' }, { jwks: undefined, jwksUrl: 'http://issuer.example/jwks' }, { jwks: { keys: [] } }, { jwks: { keys: ['x'] } },
