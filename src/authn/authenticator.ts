@@ -9,6 +9,8 @@ import type { RequestFacts } from './request-facts.ts'
 export interface Authenticator {
   /** Verifying costs no more than counting would: it is asked before the edge limit, so that a right secret passes whatever else comes from its address. */
   readonly verifiesCheaply?: boolean
+  /** Algorithms of DPoP proofs that it takes (RFC 9449), named in challenges. */
+  readonly dpopAlgorithms?: readonly string[]
   /** Whether a credential is of my kind, as far as its form tells: `false` where `authenticate` would only say `null`. */
   isMine? (presented: PresentedCredential): boolean
   /** The public part of a credential of my kind, by which failures may be counted. */

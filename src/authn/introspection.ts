@@ -95,6 +95,8 @@ export function introspection (options: IntrospectionOptions): Authenticator {
   const answers = credentialCache<Known>(maxCached)
 
   return {
+    dpopAlgorithms: dpop?.algorithms,
+    isMine,
     recall (presented, facts) {
       if (presented.scheme !== 'bearer' || !isMine(presented)) return null
       const known = remembered(presented.value)

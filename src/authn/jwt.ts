@@ -61,6 +61,7 @@ export function jwt (options: JwtOptions): Authenticator {
   const verified = credentialCache<Verified>(maxCached)
 
   return {
+    dpopAlgorithms: dpop?.algorithms,
     isMine,
     recall (presented, facts) {
       // A proof of possession of a key is new with every request.

@@ -45,6 +45,7 @@ export function mtls (options: MtlsOptions): Authenticator {
   const verified = new WeakMap<ClientCertificate, Verified>()
 
   return {
+    isMine: ({ scheme }) => scheme === 'certificate',
     recall (presented, facts) {
       const certificate = certificateOf(presented, facts)
       const known = certificate === null ? undefined : verified.get(certificate)

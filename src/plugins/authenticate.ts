@@ -4,10 +4,11 @@ import type { Authenticator } from '../authn/authenticator.ts'
 import { readFailedAttempts, type FailedAttemptsOptions } from '../authn/failed-attempts.ts'
 import { presentedCredential, type CredentialProblem, type PresentedCredential } from '../authn/presented-credential.ts'
 import type { RequestFacts } from '../authn/request-facts.ts'
-import { guardError, isGuardError, type GuardError } from '../errors.ts'
+import { guardError } from '../errors.ts'
 import { havingMethods, listOf, object, optionInvalid, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { isPreflight } from './access.ts'
+import { challenge } from './challenge.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readCertificateSource, type ProxyCertificateOptions } from './proxy-certificate.ts'
@@ -56,7 +57,8 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
   const limitEdge = await edgeLimit(app, edge)
   // RFC 9728 section 5.1. A URL holds no quote and no backslash.
-  const parameters = app.hasDecorator('resourceMetadataUrl') ? `realm="${realm}", resource_metadata="${app.resourceMetadataUrl}"` : `realm="${realm}"`
+  const metadata = app.hasDecorator('resourceMetadataUrl') ? `, resource_metadata="${app.resourceMetadataUrl}"` : ''
+  const challenged = challenge(authenticators, `realm="${realm}"${metadata}`)
   const verify = verification({ authenticators, limitEdge, failedAttempts, mode })
   app.decorateRequest('principal', null)
 
@@ -65,16 +67,16 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       done()
       return
     }
-    const fail = (error: unknown): void => { refuse(challenged(error, parameters), mode, request, reply, done) }
+    const fail = (error: unknown, presented?: PresentedCredential | CredentialProblem): void => { refuse(challenged(error, presented), mode, request, reply, done) }
     if (isPreflight(request)) {
-      limitEdge(request).then(() => { done() }, fail)
+      limitEdge(request).then(() => { done() }, (error: unknown) => { fail(error) })
       return
     }
     let facts: RequestFacts
     try {
       facts = factsOf(request, certificateOf(request))
     } catch (error) {
-      limitEdge(request).then(() => { fail(error) }, fail)
+      limitEdge(request).then(() => { fail(error) }, (tooMany: unknown) => { fail(tooMany) })
       return
     }
     const presented = presentedIn(request, facts)
@@ -86,13 +88,13 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
     verify(request, presented, facts).then((principal) => {
       request.principal = principal
       done()
-    }, fail)
+    }, (error: unknown) => { fail(error, presented) })
   })
 
   // A preflight that no CORS plugin has answered is a request like any other.
   app.addHook('preHandler', function refuseUnansweredPreflight (request, reply, done) {
     if (request.method !== 'OPTIONS' || request.principal !== null || isPublic(request)) done()
-    else refuse(challenged(guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: 'credential-missing' }), parameters), mode, request, reply, done)
+    else refuse(challenged(guardError('FMG_ERR_CREDENTIAL_MISSING', { reason: 'credential-missing' })), mode, request, reply, done)
   })
 }, { name: pluginName('authenticate'), fastify: '5.x' })
 
@@ -110,18 +112,4 @@ function recall (authenticators: readonly Authenticator[], presented: PresentedC
     if (principal !== null) return principal
   }
   return null
-}
-
-/** RFC 9110 section 11.6.1: a 401 carries a challenge. RFC 6750 section 3.1: one without a credential gets no error code. */
-function challenged (error: unknown, parameters: string): GuardError {
-  if (!isGuardError(error)) return challenged(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'authenticator-failed', cause: error }), parameters)
-  if (error.code === 'FMG_ERR_CREDENTIAL_MISSING') error.headers = challenge(parameters)
-  if (error.code === 'FMG_ERR_CREDENTIAL_INVALID') {
-    error.headers = challenge(`${parameters}, error="${error.reason === 'two-credentials' ? 'invalid_request' : 'invalid_token'}"`)
-  }
-  return error
-}
-
-function challenge (parameters: string): Readonly<Record<string, string>> {
-  return { 'www-authenticate': `Bearer ${parameters}`, 'cache-control': 'no-store' }
 }
