@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { createApiKey, type KeyRecord } from 'fastify-model-guard'
+import { createApiKey, fileKeyStore } from 'fastify-model-guard'
 import { SignJWT } from 'jose'
 
 const identities = 1000
@@ -62,16 +62,14 @@ async function tokens (publicKeyFile: string): Promise<string[]> {
 /** Makes the keys, and writes the store and the pepper as `model-guard keys create` leaves them. */
 async function apiKeys (folder: string): Promise<string[]> {
   const pepper = randomBytes(32)
-  const records: KeyRecord[] = []
-  // The file store writes its whole file for every key; 1000 of them are written once here.
-  const store = { find: () => null, list: async () => records, add: async (record: KeyRecord) => { records.push(record) }, revoke: async () => false, close: async () => {} }
+  await writeFile(path.join(folder, 'pepper'), pepper.toString('base64'), { mode: 0o600 })
+  const store = await fileKeyStore({ file: path.join(folder, 'keys.json'), pepper })
   const keys: string[] = []
   for (const [index, id] of users().entries()) {
     const { key } = await createApiKey(store, pepper, { principal: { id, type: 'user', org, team: `group-${index % groups}`, tier: 'standard', roles: ['viewer'] } })
     keys.push(`Bearer ${key}`)
   }
-  await writeFile(path.join(folder, 'pepper'), pepper.toString('base64'), { mode: 0o600 })
-  await writeFile(path.join(folder, 'keys.json'), JSON.stringify({ version: '1', keys: records }), { mode: 0o600 })
+  await store.close()
   return keys
 }
 
