@@ -25,6 +25,8 @@ export { fileKeyStore, type FileKeyStoreOptions } from './authn/file-key-store.t
 export { listApiKeys, type PublicKeyRecord } from './authn/key-record.ts'
 export type { KeyChange, KeyRecord, KeyStore, PreviousSecret } from './authn/key-store.ts'
 export type { KeyTerms } from './authn/key-terms.ts'
+export type { RedisClient, RedisConnection } from './authn/redis-client.ts'
+export { redisKeyStore, type RedisKeyStoreOptions } from './authn/redis-key-store.ts'
 export { revokeApiKey } from './authn/revoke-api-key.ts'
 export { rotateApiKey, type RotatedApiKey, type Rotation } from './authn/rotate-api-key.ts'
 export { ensurePepper, readPepper } from './authn/pepper.ts'
