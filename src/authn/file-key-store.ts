@@ -4,10 +4,10 @@ import { canonicalJson } from '../encoding.ts'
 import { guardError } from '../errors.ts'
 import { exists, lockFile, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
 import { functionOf, integer, object, oneOf, recordOf, string, withDefault } from '../options.ts'
-import { addToBook, changeInBook } from './change-book.ts'
+import { addToBook, changeInBook, type BookChange } from './change-book.ts'
 import { fileKeyUses } from './file-key-uses.ts'
 import { emptyBook, findInBook, readBook, reportForged, type KeyBook, type SealedBook } from './key-book.ts'
-import type { KeyStore } from './key-store.ts'
+import type { KeyRecord, KeyStore } from './key-store.ts'
 import { readPepperBytes } from './pepper.ts'
 import { recordSeal } from './record-seal.ts'
 
@@ -45,30 +45,34 @@ export async function fileKeyStore (options: FileKeyStoreOptions): Promise<KeySt
   await makePrivateFolder(path.dirname(file))
   let book = emptyBook
   await load()
-  let reloading = Promise.resolve()
+  let turn = Promise.resolve()
   const watcher = watch(path.dirname(file), { persistent: false }, (_event, name) => {
-    if (name === path.basename(file)) reloading = reloading.then(load).catch(onError)
+    if (name === path.basename(file)) inTurn(load).catch(onError)
   })
+
+  /** One after the other: what was read before a change must not take its place. */
+  async function inTurn<T> (work: () => Promise<T>): Promise<T> {
+    const result = turn.then(work)
+    turn = result.then(() => undefined, () => undefined)
+    return await result
+  }
 
   async function load (): Promise<void> {
     const before = book
-    const next = readBook(seal, await readSealed(file), before)
-    // While the file was read, this process may have written the next one.
-    if (next.sequence < book.sequence) return
-    reportForged(before, next, onError)
-    book = next
+    book = readBook(seal, await readSealed(file), before)
+    reportForged(before, book, onError)
   }
 
   /** Reads, changes and writes under a lock, so that two processes never lose each other's change. */
-  async function change (edit: (current: KeyBook) => KeyBook | null): Promise<KeyBook | null> {
+  async function change (edit: (current: KeyBook) => BookChange | null): Promise<KeyRecord | null> {
     const lock = await lockFile(`${file}.lock`)
     try {
       await load()
-      const next = edit(book)
-      if (next === null) return null
-      await writeFileAtomic(file, written(next))
-      book = next
-      return next
+      const made = edit(book)
+      if (made === null) return null
+      await writeFileAtomic(file, written(made.next))
+      book = made.next
+      return made.record
     } finally {
       await lock.release()
     }
@@ -78,13 +82,13 @@ export async function fileKeyStore (options: FileKeyStoreOptions): Promise<KeySt
     recall: (keyId) => book.records.get(keyId) ?? null,
     find: (keyId) => findInBook(book, keyId),
     list: async () => [...book.records.values()],
-    async add (record) { await change((current) => addToBook(seal, current, record)) },
-    update: async (keyId, edit) => (await change((current) => changeInBook(seal, current, keyId, edit)))?.records.get(keyId) ?? null,
+    async add (record) { await inTurn(() => change((current) => addToBook(seal, current, record))) },
+    update: async (keyId, edit) => await inTurn(() => change((current) => changeInBook(seal, current, keyId, edit))),
     noteUse: (keyId, at) => { uses.note(keyId, at) },
     lastUses: async () => await uses.read(),
     async close () {
       watcher.close()
-      await reloading
+      await turn
       await uses.close()
     }
   }

@@ -1,6 +1,6 @@
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, object, oneOf, optionInvalid, string, withDefault } from '../options.ts'
-import { addToBook, changeInBook, followBook } from './change-book.ts'
+import { addToBook, changeInBook, followBook, type BookChange } from './change-book.ts'
 import { emptyBook, findInBook, openHead, readBook, reportForged, type KeyBook } from './key-book.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
 import { pulse } from './pulse.ts'
@@ -79,8 +79,8 @@ export async function redisKeyStore (options: RedisKeyStoreOptions): Promise<Key
       await load()
       return [...book.records.values()]
     },
-    async add (record) { await change(record.keyId, (current) => addToBook(seal, current, record)) },
-    update: async (keyId, edit) => await change(keyId, (current) => changeInBook(seal, current, keyId, edit)),
+    async add (record) { await change((current) => addToBook(seal, current, record)) },
+    update: async (keyId, edit) => await change((current) => changeInBook(seal, current, keyId, edit)),
     noteUse (keyId, at) { commands.noteUse(keyId, at).catch(onError) },
     lastUses: async () => await commands.lastUses(),
     async close () {
@@ -98,28 +98,28 @@ export async function redisKeyStore (options: RedisKeyStoreOptions): Promise<Key
     const before = book
     const { sealed, position } = await commands.load()
     const next = readBook(seal, sealed, before)
-    // The log may have brought a later one meanwhile.
-    if (next.sequence >= book.sequence) {
-      reportForged(before, next, onError)
-      book = next
-    }
+    reportForged(before, next, onError)
+    advance(next)
     return position
   }
 
-  async function change (keyId: string, edit: (current: KeyBook) => KeyBook | null): Promise<KeyRecord | null> {
+  /** The log may have brought a later book meanwhile, or this very one. */
+  function advance (next: KeyBook): void {
+    if (next.sequence >= book.sequence) book = next
+  }
+
+  async function change (edit: (current: KeyBook) => BookChange | null): Promise<KeyRecord | null> {
     await load()
     for (;;) {
       const before = book
-      const next = edit(before)
-      if (next === null) return null
-      const record = next.keys.get(keyId) ?? ''
-      if (await commands.write(before.head, { head: next.head, keyId, record })) {
-        if (next.sequence > book.sequence) book = next
-        return next.records.get(keyId) ?? null
-      }
-      await load()
-      // A client that lost the connection asks again: the answer to the first question was that it is written.
-      if (book.keys.get(keyId) === record) return next.records.get(keyId) ?? null
+      const made = edit(before)
+      if (made === null) return null
+      const { next, record, text } = made
+      const written = await commands.write(before.head, { head: next.head, keyId: record.keyId, record: text })
+      if (written) advance(next)
+      else await load()
+      // A client that lost the connection asks again, and is told that it came too late: after itself.
+      if (written || book.keys.get(record.keyId) === text) return record
     }
   }
 
@@ -141,7 +141,6 @@ export async function redisKeyStore (options: RedisKeyStoreOptions): Promise<Key
 
   /** What was heard last may be gone, and the log begin anew. */
   async function onSilence (): Promise<void> {
-    stream.reconnect()
-    stream.position = await load()
+    stream.restart(await load())
   }
 }

@@ -7,28 +7,27 @@ export type StreamEntry = ReadonlyMap<string, string>
 
 /** Reads a stream to its end, and on as it grows. */
 export interface StreamFollower {
-  /** The id after which is read; may be set to one that was read elsewhere. */
-  position: string
-  /** Gives up a connection that has gone silent for a new one. */
-  reconnect (): void
+  /** Gives up the connection, which may have gone silent, for a new one, and reads on after this id. */
+  restart (position: string): void
   close (): Promise<void>
 }
 
 const text = anyThat((value): value is string => typeof value === 'string', 'a string')
 const anything = (value: unknown): unknown => value
-const blockMs = 1000
 const pauseMs = 100
 
 /**
- * Gives `take` one entry after the other, each once, from `position` on; waits for it before it gives the next.
+ * Gives `take` one entry after the other, each once, after the id `from`; waits for it before it gives the next.
  * @param onError told of every read that failed; it is tried again.
  */
-export function followStream (client: RedisClient, key: string, position: string, take: (entry: StreamEntry) => Promise<void>, onError: (error: unknown) => void): StreamFollower {
+export function followStream (client: RedisClient, key: string, from: string, take: (entry: StreamEntry) => Promise<void>, onError: (error: unknown) => void): StreamFollower {
   let connection = connect(client)
+  let position = from
   const closing = new AbortController()
-  const follower: StreamFollower = {
-    position,
-    reconnect () {
+  const reading = follow()
+  return {
+    restart (after) {
+      position = after
       connection.disconnect()
       connection = connect(client)
     },
@@ -38,8 +37,6 @@ export function followStream (client: RedisClient, key: string, position: string
       await reading
     }
   }
-  const reading = follow()
-  return follower
 
   async function follow (): Promise<void> {
     while (!closing.signal.aborted) await readOnce().catch(pause)
@@ -52,14 +49,13 @@ export function followStream (client: RedisClient, key: string, position: string
   }
 
   async function readOnce (): Promise<void> {
-    const answer = await connection.call('XREAD', 'COUNT', 1000, 'BLOCK', blockMs, 'STREAMS', key, follower.position)
-    if (answer === null) return
+    const answer = await connection.call('XREAD', 'COUNT', 1000, 'BLOCK', 0, 'STREAMS', key, position)
     // RESP2 puts each stream in a list of its own, RESP3 has a map, which ioredis gives as keys and values in a row.
     const streams = listOf(anything)(answer, 'XREAD')
     const entries = typeof streams[0] === 'string' ? streams[1] : listOf(anything)(streams[0], 'XREAD')[1]
     for (const [id, entry] of readEntries(entries)) {
       await take(entry)
-      follower.position = id
+      position = id
     }
   }
 }

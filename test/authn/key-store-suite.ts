@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { apiKey } from '../../src/authn/api-key.ts'
 import { createApiKey, type CreatedApiKey } from '../../src/authn/create-api-key.ts'
 import type { SealedBook } from '../../src/authn/key-book.ts'
+import { listApiKeys } from '../../src/authn/key-record.ts'
 import type { KeyStore } from '../../src/authn/key-store.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
 import { rotateApiKey } from '../../src/authn/rotate-api-key.ts'
@@ -195,5 +196,8 @@ export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
     await here.lastUses?.()
     there.noteUse?.('one', 3)
     t.same(await there.lastUses?.(), new Map([['one', 3], ['two', 2]]))
+    const { keyId } = await createKey(here)
+    here.noteUse?.(keyId, 3_600_000)
+    t.match(await listApiKeys(here), [{ keyId, state: 'good', lastUsedAt: '1970-01-01T01:00:00.000Z' }])
   })
 }

@@ -7,7 +7,7 @@ import { startPrivateRedis } from '../../scripts/redis.js'
 import type { KeyStore } from '../../src/authn/key-store.ts'
 import { redisKeyStore, type RedisKeyStoreOptions } from '../../src/authn/redis-key-store.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
-import { connectRedis, keyPrefix } from '../helpers/redis.ts'
+import { connectRedis, keyPrefix, redisUrl } from '../helpers/redis.ts'
 import { createKey, keyStoreSuite, noteReasons, pepper, until, type TestedPlace } from './key-store-suite.ts'
 
 let opened = 0
@@ -38,9 +38,16 @@ function redisPlace (t: Test): TestedPlace {
   }
 }
 
-/** Time that stands still unless the test moves it. */
-function handClock (): { now: number, readonly clock: () => number } {
-  const hand = { now: 0, clock: () => hand.now }
+/** Time that stands still unless the test moves it, and how often it was asked for. */
+function handClock (): { now: number, asked: number, readonly clock: () => number } {
+  const hand = {
+    now: 0,
+    asked: 0,
+    clock () {
+      hand.asked++
+      return hand.now
+    }
+  }
   return hand
 }
 
@@ -129,8 +136,10 @@ t.test('a node that hears nothing for longer than it may refuses, or serves wher
   t.throws(() => refusing.find(keyId), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'key-store-stale' })
   t.match(serving.recall?.(keyId), { keyId })
   t.match(await serving.find(keyId), { keyId })
-  await until(() => reasons.length > 0)
-  t.same(reasons, ['key-store-stale'])
+  const { asked } = hand
+  // Each heartbeat that is due asks for the time.
+  await until(() => hand.asked > asked + 20)
+  t.same(reasons, ['key-store-stale'], 'silence is told of once')
 
   process.kill(redis.pid, 'SIGCONT')
   await until(() => refusing.recall?.(keyId) !== null)
@@ -156,6 +165,39 @@ function withoutLog (client: Redis): RedisKeyStoreOptions['client'] {
     duplicate: () => client.duplicate()
   }
 }
+
+t.test('an answer that comes late takes nothing back', async (t) => {
+  const prefix = freshPrefix()
+  const client = connectRedis(t)
+  let meanwhile = async (): Promise<void> => undefined
+  const late: RedisKeyStoreOptions['client'] = {
+    call: async (command, ...args) => {
+      const answer = await client.call(command, ...args)
+      if (String(args[0]).includes('HGETALL')) await meanwhile()
+      return answer
+    },
+    duplicate: () => client.duplicate()
+  }
+  const [node, other] = [await openNode(t, { client: late, prefix }), await openNode(t, { client, prefix })]
+  const { keyId } = await createKey(other)
+  await until(() => node.recall?.(keyId) !== null)
+  meanwhile = async () => {
+    await revokeApiKey(other, keyId, 7)
+    await until(() => node.recall?.(keyId)?.revokedAt === 7)
+  }
+  await node.list()
+  t.match(node.recall?.(keyId), { revokedAt: 7 })
+})
+
+t.test('a client that speaks RESP2 will do', async (t) => {
+  const prefix = freshPrefix()
+  const client = connectRedis(t, redisUrl(), { protocol: 2 })
+  const [here, there] = [await openNode(t, { client, prefix }), await openNode(t, { client, prefix })]
+  const { keyId } = await createKey(here)
+  await until(() => there.recall?.(keyId) !== null)
+  here.noteUse?.(keyId, 1)
+  t.same(await here.lastUses?.(), new Map([[keyId, 1]]))
+})
 
 t.test('the log stays short, and begins anew when it was deleted', async (t) => {
   const prefix = freshPrefix()
