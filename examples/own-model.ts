@@ -11,9 +11,9 @@ import { openIdentities, openLog } from 'fastify-model-guard/audit'
 const [folder = 'data', port = '3000'] = process.argv.slice(2)
 const inFolder = (name: string): string => path.join(folder, name)
 
-const store = await fileKeyStore({ file: inFolder('keys.json') })
 await ensurePepper(inFolder('pepper'))
 const pepper = await readPepper(inFolder('pepper'))
+const store = await fileKeyStore({ file: inFolder('keys.json'), pepper })
 if (!existsSync(inFolder('log-key.pem'))) await createSigningKey(inFolder('log-key.pem'), 'log')
 const identities = await openIdentities({ file: inFolder('identities.jsonl') })
 

@@ -20,9 +20,10 @@ app.post(route, { config: { access: 'authenticated' } }, async () => infer())
 await serve(app)
 
 async function apiKeys (): Promise<Authenticator> {
-  const keys = await fileKeyStore({ file: file('keys.json') })
-  app.addHook('onClose', async () => { await keys.close() })
-  return apiKey({ store: keys, pepper: await readPepper(file('pepper')) })
+  const pepper = await readPepper(file('pepper'))
+  const store = await fileKeyStore({ file: file('keys.json'), pepper })
+  app.addHook('onClose', async () => { await store.close() })
+  return apiKey({ store, pepper })
 }
 
 async function tokens (algorithm: 'RS256' | 'ES256'): Promise<Authenticator> {

@@ -45,10 +45,11 @@ function recalls ({ authenticator, presented }: Known): readonly (() => unknown)
 async function knownKeys (count: number): Promise<Known> {
   const records = new Map<string, KeyRecord>()
   const store: KeyStore = {
+    recall: (keyId) => records.get(keyId) ?? null,
     find: (keyId) => records.get(keyId) ?? null,
     list: async () => [...records.values()],
     add: async (record) => { records.set(record.keyId, record) },
-    revoke: async () => false,
+    update: async () => null,
     close: async () => {}
   }
   const pepper = randomBytes(32)

@@ -12,7 +12,8 @@ const [folder = '', own = '', durability = '', redisUrl = ''] = process.argv.sli
 const file = (name: string): string => path.join(folder, name)
 
 const app = Fastify()
-const keys = await fileKeyStore({ file: file('keys.json') })
+const pepper = await readPepper(file('pepper'))
+const keys = await fileKeyStore({ file: file('keys.json'), pepper })
 const redis = redisUrl === 'memory' ? undefined : new Redis(redisUrl)
 await createSigningKey(path.join(own, 'log-key.pem'), 'log')
 const identities = await openIdentities({ file: path.join(own, 'identities.jsonl') })
@@ -31,7 +32,7 @@ app.addHook('onClose', async () => {
 await app.register(modelGuard, {
   audit: { log, identities },
   authenticate: {
-    authenticators: [apiKey({ store: keys, pepper: await readPepper(file('pepper')) })],
+    authenticators: [apiKey({ store: keys, pepper })],
     // All thousand callers come from one address here, and each is a stranger once.
     edge: { max: 100_000 }
   },

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { createApiKey, type KeyRecord } from 'fastify-model-guard'
+import { createApiKey, fileKeyStore } from 'fastify-model-guard'
 import { SignJWT } from 'jose'
 
 const identities = 1000
@@ -53,15 +53,13 @@ export async function tokens (algorithm: 'RS256' | 'ES256', publicKeyFile: strin
 /** Makes a key for each caller, and writes the store and the pepper into a folder as `model-guard keys create` leaves them. */
 export async function apiKeys (folder: string): Promise<string[]> {
   const pepper = randomBytes(32)
-  const records: KeyRecord[] = []
-  // The file store writes its whole file for every key; 1000 of them are written once here.
-  const store = { find: () => null, list: async () => records, add: async (record: KeyRecord) => { records.push(record) }, revoke: async () => false, close: async () => {} }
+  await writeFile(path.join(folder, 'pepper'), pepper.toString('base64'), { mode: 0o600 })
+  const store = await fileKeyStore({ file: path.join(folder, 'keys.json'), pepper })
   const keys: string[] = []
   for (const { user, group } of callers) {
     const { key } = await createApiKey(store, pepper, { principal: { id: user, type: 'user', org, team: group, tier: 'standard', roles: ['viewer'] } })
     keys.push(key)
   }
-  await writeFile(path.join(folder, 'pepper'), pepper.toString('base64'), { mode: 0o600 })
-  await writeFile(path.join(folder, 'keys.json'), JSON.stringify({ version: '1', keys: records }), { mode: 0o600 })
+  await store.close()
   return keys
 }

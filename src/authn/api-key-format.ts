@@ -14,8 +14,15 @@ export interface ApiKeyParts {
 const idLength = 12
 const secretLength = 43
 
-/** What an API key looks like, for secret scanners: `\bfmg_[a-z0-9]{1,16}_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}\b`. */
-export const apiKeyPattern = /^fmg_([a-z0-9]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/
+/** Finds API keys in any text: the expression to give to secret scanners. What it finds need not be a key that was ever made; `parseApiKey` checks the sum. */
+export const apiKeyPattern = /\bfmg_[a-z0-9]{1,16}_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}\b/
+
+const wholeKey = /^fmg_([a-z0-9]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/
+
+/** Whether this can be the environment in a key's text. */
+export function isEnvironment (word: string): boolean {
+  return /^[a-z0-9]{1,16}$/.test(word)
+}
 
 /** Draws a new key. */
 export function drawApiKey (environment: string): ApiKeyParts {
@@ -29,7 +36,7 @@ export function formatApiKey ({ environment, keyId, secret }: ApiKeyParts): stri
 
 /** Reads a key; `null` for a wrong shape or a wrong checksum, which tells a typing mistake from a guess before any store is asked. */
 export function parseApiKey (text: string): ApiKeyParts | null {
-  const [, environment, keyId, secret, sum] = apiKeyPattern.exec(text) ?? []
+  const [, environment, keyId, secret, sum] = wholeKey.exec(text) ?? []
   if (environment === undefined || keyId === undefined || secret === undefined || sum !== checksum(keyId, secret)) return null
   return { environment, keyId, secret }
 }

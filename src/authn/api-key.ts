@@ -1,58 +1,90 @@
 import { guardError } from '../errors.ts'
+import { functionOf, havingMethods, integer, object, withDefault } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
+import { addressTest } from './address-ranges.ts'
 import { parseApiKey, type ApiKeyParts } from './api-key-format.ts'
 import type { Authenticator } from './authenticator.ts'
 import { credentialCache } from './credential-cache.ts'
 import { digestsEqual, keyDigest } from './key-digest.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
+import { dayMs, hourMs, readMaxLifetimeDays } from './key-terms.ts'
+import { readPepperBytes } from './pepper.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 
 export interface ApiKeyOptions {
   readonly store: KeyStore
   /** At least 32 bytes, kept apart from the store. */
   readonly pepper: Uint8Array
+  /** The longest life of a secret, whatever its record says. Default 366. */
+  readonly maxLifetimeDays?: number
   /** How many verified keys are remembered. Default 100,000. */
   readonly maxCached?: number
   /** Milliseconds since the epoch. Default `Date.now`. */
   readonly clock?: () => number
 }
 
+const readOptions = object({
+  store: havingMethods<KeyStore>('find'),
+  pepper: readPepperBytes,
+  maxLifetimeDays: readMaxLifetimeDays,
+  maxCached: withDefault(integer({ min: 1 }), 100_000),
+  clock: withDefault(functionOf<() => number>(), Date.now)
+})
+
 interface Verified {
   readonly record: KeyRecord
   readonly principal: Principal
+  /** Of the very secret that was presented. */
+  readonly expiresAt: number
+  /** Absent for a key that may come from everywhere, so that a request's address need not be worked out. */
+  readonly comesFrom?: (address: string) => boolean
+  /** From then on, a use is noted. */
+  noteAt: number
 }
 
-// What an unknown key id is compared with, so that it costs what a wrong secret costs.
+// Stands for a digest that is not there, so that an unknown key id costs what a wrong secret costs.
 const nobody = '0'.repeat(64)
 
 /**
  * API keys, in `x-api-key` or `Authorization: Bearer`.
  * A credential that does not begin with `fmg_` is `null` under `Bearer` (it may be a token) and bad under `x-api-key`.
  */
-export function apiKey ({ store, pepper, maxCached = 100_000, clock = Date.now }: ApiKeyOptions): Authenticator {
-  if (pepper.byteLength < 32) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `apiKey.pepper must be at least 32 bytes, got ${pepper.byteLength}` })
+export function apiKey (options: ApiKeyOptions): Authenticator {
+  const { store, pepper, maxLifetimeDays, maxCached, clock } = readOptions(options, 'apiKey')
   const verified = credentialCache<Verified>(maxCached)
 
   return {
     verifiesCheaply: true,
     isMine,
     publicId: ({ value }) => parseApiKey(value)?.keyId,
-    recall (presented) {
+    recall (presented, facts) {
       if (!isMine(presented)) return null
       const known = verified.get(presented.value)
       // The store gives the same object for as long as nothing about the key has changed.
-      if (known === undefined || store.find(known.record.keyId) !== known.record) return null
-      return clock() < known.record.expiresAt ? known.principal : null
+      if (known === undefined || store.recall?.(known.record.keyId) !== known.record) return null
+      const now = clock()
+      if (now >= known.expiresAt || known.comesFrom?.(facts.address) === false) return null
+      noteUse(known, now)
+      return known.principal
     },
-    async authenticate (presented) {
+    async authenticate (presented, facts) {
       if (!isMine(presented)) return null
       const key = parseApiKey(presented.value)
       if (key === null) throw bad('api-key-malformed')
-      const record = checkKey(key, await store.find(key.keyId), pepper, clock())
-      const principal = principalOf(record)
-      verified.set(presented.value, { record, principal })
-      return principal
+      const record = await store.find(key.keyId)
+      const now = clock()
+      const known = checkKey(record, presentedSecret(key, record, pepper), maxLifetimeDays, now)
+      if (known.comesFrom?.(facts.address) === false) throw bad('api-key-address')
+      verified.set(presented.value, known)
+      noteUse(known, now)
+      return known.principal
     }
+  }
+
+  function noteUse (known: Verified, now: number): void {
+    if (now < known.noteAt) return
+    known.noteAt = now + hourMs
+    store.noteUse?.(known.record.keyId, now - now % hourMs)
   }
 }
 
@@ -60,20 +92,36 @@ function isMine ({ scheme, value }: PresentedCredential): boolean {
   return scheme === 'x-api-key' || (scheme === 'bearer' && value.startsWith('fmg_'))
 }
 
-function checkKey (key: ApiKeyParts, record: KeyRecord | null, pepper: Uint8Array, now: number): KeyRecord {
-  const matches = digestsEqual(keyDigest(pepper, key.secret), record?.digest ?? nobody)
-  if (record === null) throw bad('api-key-unknown')
-  if (!matches) throw bad('api-key-wrong-secret')
-  if (record.revokedAt !== undefined) throw bad('api-key-revoked')
-  if (now >= record.expiresAt) throw bad('api-key-expired')
-  return record
+/** One of the two secrets that a key may have. */
+interface Secret {
+  readonly digest: string
+  readonly expiresAt: number
+  /** Why it is refused from then on. */
+  readonly whenOver: string
 }
 
-function principalOf (record: KeyRecord): Principal {
-  return freezePrincipal({
-    ...record.principal,
-    credential: { method: 'api-key', id: record.keyId, expiresAt: record.expiresAt }
-  })
+/** Which secret was presented: one hash and two comparisons, whatever the outcome. */
+function presentedSecret (key: ApiKeyParts, record: KeyRecord | null, pepper: Uint8Array): Secret | undefined {
+  const digest = keyDigest(pepper, key.secret)
+  const secrets: readonly Secret[] = [
+    { digest: record?.digest ?? nobody, expiresAt: record?.expiresAt ?? 0, whenOver: 'api-key-expired' },
+    { digest: record?.previous?.digest ?? nobody, expiresAt: record?.previous?.graceExpiresAt ?? 0, whenOver: 'api-key-rotated' }
+  ]
+  return secrets.filter((secret) => digestsEqual(digest, secret.digest))[0]
+}
+
+function checkKey (record: KeyRecord | null, secret: Secret | undefined, maxLifetimeDays: number, now: number): Verified {
+  if (record === null) throw bad('api-key-unknown')
+  if (secret === undefined) throw bad('api-key-wrong-secret')
+  if (record.revokedAt !== undefined) throw bad('api-key-revoked')
+  const expiresAt = Math.min(secret.expiresAt, record.issuedAt + maxLifetimeDays * dayMs)
+  if (now >= expiresAt) throw bad(secret.whenOver)
+  const comesFrom = record.allowedAddresses.length === 0 ? undefined : addressTest(record.allowedAddresses)
+  return { record, principal: principalOf(record, expiresAt), expiresAt, comesFrom, noteAt: 0 }
+}
+
+function principalOf ({ keyId, principal }: KeyRecord, expiresAt: number): Principal {
+  return freezePrincipal({ ...principal, credential: { method: 'api-key', id: keyId, expiresAt } })
 }
 
 function bad (reason: string): Error {

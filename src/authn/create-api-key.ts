@@ -1,8 +1,10 @@
-import { guardError } from '../errors.ts'
+import { optionInvalid } from '../options.ts'
 import type { Principal } from '../principal.ts'
-import { drawApiKey, formatApiKey } from './api-key-format.ts'
+import { readAddressRanges } from './address-ranges.ts'
+import { drawApiKey, formatApiKey, isEnvironment } from './api-key-format.ts'
 import { keyDigest } from './key-digest.ts'
 import type { KeyStore } from './key-store.ts'
+import { secretLife, type KeyTerms } from './key-terms.ts'
 
 export interface NewApiKey {
   /** Who the holder is; `id` is required, all else has a safe default (`service`, no roles, no scopes). */
@@ -10,8 +12,10 @@ export interface NewApiKey {
   readonly label?: string
   /** Part of the key's text. Default `live`. */
   readonly environment?: string
-  /** Default 90 days, at most 366. */
+  /** Default 90 days, at most what the terms allow. */
   readonly lifetimeDays?: number
+  /** Networks (`10.0.0.0/8`, `2001:db8::/32`) and addresses that the key may come from. Default: everywhere. */
+  readonly allowedAddresses?: readonly string[]
 }
 
 /** A key as it is shown, once. */
@@ -23,21 +27,25 @@ export interface CreatedApiKey {
   readonly expiresAt: number
 }
 
-const dayMs = 86_400_000
-
-/** Makes a key and stores what is needed to recognise it. */
-export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted: NewApiKey, now = Date.now()): Promise<CreatedApiKey> {
-  const { principal, label = '', environment = 'live', lifetimeDays = 90 } = wanted
-  if (!/^[a-z0-9]{1,16}$/.test(environment)) throw guardError('FMG_ERR_OPTION_INVALID', { detail: 'environment must be 1 to 16 lower-case letters or digits' })
-  if (!(lifetimeDays > 0 && lifetimeDays <= 366)) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `lifetimeDays must be more than 0 and at most 366, got ${lifetimeDays}` })
+/**
+ * Makes a key and stores what is needed to recognise it.
+ * @throws FMG_ERR_OPTION_INVALID for a lifetime, an environment or an address range that cannot be.
+ */
+export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted: NewApiKey, terms: KeyTerms = {}): Promise<CreatedApiKey> {
+  const { principal, label = '', environment = 'live' } = wanted
+  if (!isEnvironment(environment)) throw optionInvalid('environment', '1 to 16 lower-case letters or digits', environment)
+  const allowedAddresses = readAddressRanges(wanted.allowedAddresses, 'allowedAddresses')
+  const { issuedAt, expiresAt } = secretLife(wanted.lifetimeDays, terms)
   const parts = drawApiKey(environment)
-  const expiresAt = now + Math.round(lifetimeDays * dayMs)
   await store.add({
     keyId: parts.keyId,
+    version: 1,
     digest: keyDigest(pepper, parts.secret),
     principal: { type: 'service', roles: [], scopes: [], attributes: {}, ...principal },
+    allowedAddresses,
     label,
-    createdAt: now,
+    createdAt: issuedAt,
+    issuedAt,
     expiresAt
   })
   return { keyId: parts.keyId, key: formatApiKey(parts), expiresAt }

@@ -1,29 +1,55 @@
 import type { Principal } from '../principal.ts'
 
-/** What is kept of an API key: everything but the key. */
+/** What is kept of an API key: everything but the key. Times are milliseconds since the epoch. */
 export interface KeyRecord {
   readonly keyId: string
+  /** 1 when it is made, one more with every change. */
+  readonly version: number
   /** HMAC-SHA-256 of the secret under the pepper, hex. */
   readonly digest: string
+  /** The secret before the last rotation. */
+  readonly previous?: PreviousSecret
   readonly principal: Omit<Principal, 'credential'>
+  /** Networks and addresses that the key may come from; none: from everywhere. */
+  readonly allowedAddresses: readonly string[]
   /** For the people who look after keys. */
   readonly label: string
-  /** Milliseconds since the epoch. */
   readonly createdAt: number
+  /** When the present secret was made. */
+  readonly issuedAt: number
   readonly expiresAt: number
   readonly revokedAt?: number
 }
 
+/** A secret that was replaced, and works beside its successor until then. */
+export interface PreviousSecret {
+  readonly digest: string
+  readonly graceExpiresAt: number
+}
+
+/** Makes of a record what it becomes; `null` leaves it as it is. The store counts `version`. */
+export type KeyChange = (record: KeyRecord) => KeyRecord | null
+
 /** Where key records live. */
 export interface KeyStore {
   /**
-   * The record of this key id. While it is unchanged, the very same object: that is how a verified key stays known without being verified again.
-   * @throws FMG_ERR_KEY_UNAVAILABLE when the store cannot be reached.
+   * What the store knows at once, and would stand by, of this key id; `null` otherwise. Never throws. While a record is unchanged it is
+   * the very same object: that is how a verified key stays known. A store without this method has every key verified each time.
+   */
+  recall? (keyId: string): KeyRecord | null
+  /**
+   * The record of this key id.
+   * @throws FMG_ERR_KEY_UNAVAILABLE when the store cannot be reached, or has not heard of changes for too long.
+   * @throws FMG_ERR_CREDENTIAL_INVALID with reason `api-key-record-forged`.
    */
   find (keyId: string): KeyRecord | null | Promise<KeyRecord | null>
   list (): Promise<readonly KeyRecord[]>
   add (record: KeyRecord): Promise<void>
-  /** Ends a key at once; `false` when there is none of this id. */
-  revoke (keyId: string, at: number): Promise<boolean>
+  /** Changes a record; gives the changed one, or `null` when there is none of this id or `change` left it. May call `change` again when another was faster. */
+  update (keyId: string, change: KeyChange): Promise<KeyRecord | null>
+  /** Notes that a key was used about then; returns at once and never throws. */
+  noteUse? (keyId: string, at: number): void
+  /** When each key was last used, as far as that was noted. */
+  lastUses? (): Promise<ReadonlyMap<string, number>>
   close (): Promise<void>
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { exists, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
+import { anyThat, type Reader } from '../options.ts'
 
 /**
  * Reads the pepper of a key store: 32 random bytes, base64, in a file of mode 0600.
@@ -16,3 +17,7 @@ export async function ensurePepper (file: string): Promise<void> {
   await makePrivateFolder(path.dirname(file))
   await writeFileAtomic(file, `${randomBytes(32).toString('base64')}\n`)
 }
+
+/** The pepper as an option. */
+export const readPepperBytes: Reader<Uint8Array> =
+  anyThat((value): value is Uint8Array => value instanceof Uint8Array && value.byteLength >= 32, 'at least 32 bytes')

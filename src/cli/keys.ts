@@ -1,19 +1,18 @@
-import path from 'node:path'
 import { createApiKey } from '../authn/create-api-key.ts'
-import { fileKeyStore } from '../authn/file-key-store.ts'
-import { publicKeyRecord } from '../authn/key-record.ts'
-import type { KeyStore } from '../authn/key-store.ts'
-import { readPepper } from '../authn/pepper.ts'
-import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
+import { listApiKeys, type PublicKeyRecord } from '../authn/key-record.ts'
+import { revokeApiKey } from '../authn/revoke-api-key.ts'
+import { rotateApiKey } from '../authn/rotate-api-key.ts'
+import { print, readArguments, UsageError, type Verb } from './command.ts'
+import { storeOptions, storeUsage, withStore } from './key-store.ts'
 
-const storeOption = { store: { type: 'string' } } as const
+const onlyTime = 'This is the only time it is shown.'
 
 /** Makes a key and shows it, once. */
 export const keysCreate: Verb = {
-  usage: '--store FILE --id NAME [--org ORG] [--team TEAM] [--role ROLE]… [--scope SCOPE]… [--tier TIER] [--type user|service] [--label TEXT] [--days N] [--environment WORD] [--pepper FILE] [--json]',
+  usage: `${storeUsage} --id NAME [--org ORG] [--team TEAM] [--role ROLE]… [--scope SCOPE]… [--tier TIER] [--type user|service] [--address NETWORK]… [--label TEXT] [--days N] [--environment WORD] [--json]`,
   async run (words) {
     const args = readArguments(words, {
-      ...storeOption,
+      ...storeOptions,
       id: { type: 'string' },
       org: { type: 'string' },
       team: { type: 'string' },
@@ -21,10 +20,10 @@ export const keysCreate: Verb = {
       scope: { type: 'string', multiple: true },
       tier: { type: 'string' },
       type: { type: 'string' },
+      address: { type: 'string', multiple: true },
       label: { type: 'string' },
       days: { type: 'string' },
-      environment: { type: 'string' },
-      pepper: { type: 'string' }
+      environment: { type: 'string' }
     })
     const principal = {
       id: args.required('id'),
@@ -35,46 +34,67 @@ export const keysCreate: Verb = {
       roles: args.texts('role'),
       scopes: args.texts('scope')
     }
-    const pepper = await readPepper(args.text('pepper') ?? path.join(path.dirname(args.required('store')), 'secrets', 'pepper'))
-    const days = args.text('days')
-    const created = await withStore(args, (store) => createApiKey(store, pepper, {
-      principal, label: args.text('label'), environment: args.text('environment'), lifetimeDays: days === undefined ? undefined : Number(days)
+    const created = await withStore(args, (store, pepper) => createApiKey(store, pepper, {
+      principal, label: args.text('label'), environment: args.text('environment'), lifetimeDays: numberIn(args.text('days')), allowedAddresses: args.texts('address')
     }))
-    print(args, created, `${created.key}\n\nThis is the only time it is shown. Key id ${created.keyId}, good until ${new Date(created.expiresAt).toISOString()}.`)
+    print(args, created, `${created.key}\n\n${onlyTime} Key id ${created.keyId}, good until ${rfc3339(created.expiresAt)}.`)
     return true
   }
 }
 
 /** Lists what is known of every key: everything but the key. */
 export const keysList: Verb = {
-  usage: '--store FILE [--json]',
+  usage: `${storeUsage} [--json]`,
   async run (words) {
-    const args = readArguments(words, storeOption)
-    const records = (await withStore(args, (store) => store.list())).map((record) => publicKeyRecord(record, Date.now()))
-    print(args, { keys: records }, records.map(({ keyId, id, state, expiresAt, label }) => [keyId, id, state, expiresAt, label].join('  ')).join('\n') || 'no keys')
+    const args = readArguments(words, storeOptions)
+    const keys = await withStore(args, (store) => listApiKeys(store))
+    print(args, { keys }, keys.map(line).join('\n') || 'no keys')
     return true
+  }
+}
+
+/** Gives a key a new secret, and shows it, once. */
+export const keysRotate: Verb = {
+  usage: `KEY-ID ${storeUsage} [--days N] [--grace-hours N] [--environment WORD] [--json]`,
+  async run (words) {
+    const args = readArguments(words, { ...storeOptions, days: { type: 'string' }, 'grace-hours': { type: 'string' }, environment: { type: 'string' } }, ['KEY-ID'])
+    const keyId = args.required('KEY-ID')
+    const rotated = await withStore(args, (store, pepper) => rotateApiKey(store, pepper, keyId, {
+      lifetimeDays: numberIn(args.text('days')), graceHours: numberIn(args.text('grace-hours')), environment: args.text('environment')
+    }))
+    if (rotated === null) print(args, { keyId, rotated: false }, `there is no key ${keyId}, or it is revoked`)
+    else print(args, rotated, `${rotated.key}\n\n${onlyTime} Good until ${rfc3339(rotated.expiresAt)}; the one before works until ${rfc3339(rotated.graceExpiresAt)}.`)
+    return rotated !== null
   }
 }
 
 /** Ends a key. */
 export const keysRevoke: Verb = {
-  usage: 'KEY-ID --store FILE [--json]',
+  usage: `KEY-ID ${storeUsage} [--json]`,
   async run (words) {
-    const args = readArguments(words, storeOption, ['KEY-ID'])
+    const args = readArguments(words, storeOptions, ['KEY-ID'])
     const keyId = args.required('KEY-ID')
-    const revoked = await withStore(args, (store) => store.revoke(keyId, Date.now()))
+    const revoked = await withStore(args, (store) => revokeApiKey(store, keyId))
     print(args, { keyId, revoked }, revoked ? `${keyId} is revoked` : `there is no key ${keyId}`)
     return revoked
   }
 }
 
-async function withStore<T> (args: Arguments, use: (store: KeyStore) => Promise<T>): Promise<T> {
-  const store = await fileKeyStore({ file: args.required('store') })
-  try {
-    return await use(store)
-  } finally {
-    await store.close()
-  }
+function line ({ keyId, id, state, expiresAt, label, graceExpiresAt, lastUsedAt, allowedAddresses }: PublicKeyRecord): string {
+  const more = [
+    graceExpiresAt === undefined ? '' : `the secret before until ${graceExpiresAt}`,
+    lastUsedAt === undefined ? '' : `last used ${lastUsedAt}`,
+    allowedAddresses.length === 0 ? '' : `from ${allowedAddresses.join(', ')}`
+  ]
+  return [keyId, id, state, expiresAt, label, ...more.filter((text) => text !== '')].join('  ')
+}
+
+function numberIn (text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Number(text)
+}
+
+function rfc3339 (time: number): string {
+  return new Date(time).toISOString()
 }
 
 function readType (type: string | undefined): 'user' | 'service' {

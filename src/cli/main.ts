@@ -3,7 +3,7 @@ import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
 import { auditVerify } from './audit.ts'
 import { UsageError, type Verb } from './command.ts'
-import { keysCreate, keysList, keysRevoke } from './keys.ts'
+import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
 import { policyCheck, policyTest } from './policy.ts'
 import { routes } from './routes.ts'
@@ -12,6 +12,7 @@ import { serve } from './serve.ts'
 const verbs: Readonly<Record<string, Verb>> = {
   'keys create': keysCreate,
   'keys list': keysList,
+  'keys rotate': keysRotate,
   'keys revoke': keysRevoke,
   'model keygen': modelKeygen,
   'model sign': modelSign,

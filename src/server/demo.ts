@@ -66,8 +66,9 @@ async function forbid ({ url, firstKeys }: RunningServer): Promise<string> {
 }
 
 async function limitGreedy ({ url, data }: RunningServer): Promise<string> {
-  const store = await fileKeyStore({ file: data.keys })
-  const { key } = await createApiKey(store, await readPepper(data.pepper), { principal: { id: 'greedy', org: 'acme', tier: 'trial', roles: ['analyst'] } })
+  const pepper = await readPepper(data.pepper)
+  const store = await fileKeyStore({ file: data.keys, pepper })
+  const { key } = await createApiKey(store, pepper, { principal: { id: 'greedy', org: 'acme', tier: 'trial', roles: ['analyst'] } })
   await store.close()
   const { request } = await exampleImage(3)
   for (let count = 1; count <= 100; count++) {

@@ -23,8 +23,9 @@ export async function runServer (config: ServerConfig, logger?: ServerLogger): P
   requireSafeListener(config)
   const data = dataFolder(config.data)
   await prepareData(data)
-  const keys = await fileKeyStore({ file: data.keys })
-  const firstKeys = await createFirstKeys(keys, await readPepper(data.pepper))
+  const pepper = await readPepper(data.pepper)
+  const keys = await fileKeyStore({ file: data.keys, pepper })
+  const firstKeys = await createFirstKeys(keys, pepper)
   const app = await createServer({ config, data, keys, logger })
   try {
     const url = await app.listen({ host: config.listen.host, port: config.listen.port })

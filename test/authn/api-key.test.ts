@@ -1,40 +1,43 @@
 import crypto from 'node:crypto'
-import { once } from 'node:events'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
-import path from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { apiKey } from '../../src/authn/api-key.ts'
 import { apiKeyPattern, drawApiKey, formatApiKey, parseApiKey } from '../../src/authn/api-key-format.ts'
 import { createApiKey } from '../../src/authn/create-api-key.ts'
 import { credentialCache } from '../../src/authn/credential-cache.ts'
-import { fileKeyStore } from '../../src/authn/file-key-store.ts'
-import { publicKeyRecord } from '../../src/authn/key-record.ts'
+import { listApiKeys, publicKeyRecord } from '../../src/authn/key-record.ts'
 import type { KeyRecord, KeyStore } from '../../src/authn/key-store.ts'
 import { presentedCredential, type PresentedCredential } from '../../src/authn/presented-credential.ts'
+import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
+import { rotateApiKey } from '../../src/authn/rotate-api-key.ts'
 import { requestFacts } from '../helpers/facts.ts'
 
 const pepper = crypto.randomBytes(32)
-const dayMs = 86_400_000
+const hourMs = 3_600_000
+const dayMs = 24 * hourMs
 
-function memoryStore (): KeyStore & { asked: string[] } {
+function memoryStore (): KeyStore & { readonly asked: string[], readonly used: [string, number][] } {
   const records = new Map<string, KeyRecord>()
   const asked: string[] = []
+  const used: [string, number][] = []
   return {
     asked,
+    used,
+    recall: (keyId) => records.get(keyId) ?? null,
     find (keyId) {
       asked.push(keyId)
       return records.get(keyId) ?? null
     },
     list: async () => [...records.values()],
     async add (record) { records.set(record.keyId, record) },
-    async revoke (keyId, at) {
+    async update (keyId, change) {
       const record = records.get(keyId)
-      if (record === undefined) return false
-      records.set(keyId, { ...record, revokedAt: at })
-      return true
+      const changed = record === undefined ? null : change(record)
+      if (changed !== null) records.set(keyId, changed)
+      return changed
     },
+    noteUse (keyId, at) { used.push([keyId, at]) },
     async close () {}
   }
 }
@@ -85,7 +88,7 @@ t.test('a wrong secret, an unknown id, a revoked and an expired key are refused'
   const store = memoryStore()
   let now = 0
   const authenticator = apiKey({ store, pepper, clock: () => now })
-  const { key, keyId, expiresAt } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, now)
+  const { key, keyId, expiresAt } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, { now })
   t.equal(expiresAt, 90 * dayMs)
   await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey({ ...drawApiKey('live'), keyId })), requestFacts())), refusedFor('api-key-wrong-secret'))
   await t.rejects(Promise.resolve(authenticator.authenticate(header(formatApiKey(drawApiKey('live'))), requestFacts())), refusedFor('api-key-unknown'))
@@ -98,7 +101,7 @@ t.test('a wrong secret, an unknown id, a revoked and an expired key are refused'
 
   now = 1
   t.ok(await authenticator.authenticate(header(key), requestFacts()))
-  t.ok(await store.revoke(keyId, now))
+  t.ok(await revokeApiKey(store, keyId, now))
   t.equal(authenticator.recall?.(header(key), requestFacts()), null, 'a revoked key is not recalled')
   await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())), refusedFor('api-key-revoked'))
 })
@@ -125,7 +128,7 @@ t.test('an unknown key id costs the hashes and comparisons of a wrong secret', a
     return calls
   }
   const wrongSecret = await count(formatApiKey({ ...drawApiKey('live'), keyId }))
-  t.same(wrongSecret, { createHmac: 1, timingSafeEqual: 1 })
+  t.same(wrongSecret, { createHmac: 1, timingSafeEqual: 2 })
   t.same(await count(formatApiKey(drawApiKey('live'))), wrongSecret)
 })
 
@@ -174,90 +177,118 @@ t.test('a request has one credential or none that counts', async (t) => {
 
 t.test('what is shown of a key says whether it is good, and no digest', async (t) => {
   const store = memoryStore()
-  await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, 0)
+  await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, { now: 0 })
   const [record] = await store.list()
   if (record === undefined) throw new Error('there is no key')
   t.match(publicKeyRecord(record, 1), { id: 'ann', state: 'good', expiresAt: '1970-04-01T00:00:00.000Z' })
   t.match(publicKeyRecord(record, record.expiresAt), { state: 'expired' })
   t.match(publicKeyRecord({ ...record, revokedAt: 1 }, record.expiresAt), { state: 'revoked' })
   t.notOk('digest' in publicKeyRecord(record, 1))
+  const rotated = { ...record, previous: { digest: record.digest, graceExpiresAt: 1000 } }
+  t.match(publicKeyRecord(rotated, 999, hourMs), { graceExpiresAt: '1970-01-01T00:00:01.000Z', lastUsedAt: '1970-01-01T01:00:00.000Z' })
+  t.equal(publicKeyRecord(rotated, 1000).graceExpiresAt, undefined)
+  t.equal(publicKeyRecord({ ...rotated, revokedAt: 1 }, 999).graceExpiresAt, undefined)
+  t.notMatch(JSON.stringify(publicKeyRecord(rotated, 999)), record.digest)
 })
 
-t.test('the file store', async (t) => {
-  const folder = t.testdir()
-  const file = path.join(folder, 'store', 'keys.json')
-
-  t.test('keeps records for its owner alone, and finds them again', async (t) => {
-    const store = await fileKeyStore({ file })
-    const { keyId } = await createApiKey(store, pepper, { principal: { id: 'ann', org: 'acme', tier: 'pro' }, label: 'laptop' })
-    t.equal((await stat(file)).mode & 0o777, 0o600)
-    await store.close()
-    const again = await fileKeyStore({ file })
-    t.match(await again.find(keyId), { keyId, label: 'laptop', principal: { id: 'ann', org: 'acme' } })
-    t.equal(await again.find('constructor'), null)
-    t.equal(await again.revoke('nobody'.repeat(2), 1), false)
-    await again.close()
-  })
-
-  t.test('gives the same object for an unchanged record, another after a change by anyone', async (t) => {
-    const here = await fileKeyStore({ file })
-    const there = await fileKeyStore({ file })
-    const first = await createApiKey(here, pepper, { principal: { id: 'bob', tier: 'pro' } })
-    await until(() => there.find(first.keyId) !== null)
-    const record = there.find(first.keyId)
-    const second = await createApiKey(here, pepper, { principal: { id: 'eve', tier: 'pro' } })
-    await until(() => there.find(second.keyId) !== null)
-    t.equal(there.find(first.keyId), record)
-    t.ok(await here.revoke(first.keyId, 7))
-    await until(() => there.find(first.keyId) !== record)
-    t.match(there.find(first.keyId), { revokedAt: 7 })
-    await there.revoke(first.keyId, 9)
-    t.match(there.find(first.keyId), { revokedAt: 7 }, 'the first revocation counts')
-    await here.close()
-    await there.close()
-  })
-
-  t.test('two writers at once lose nothing', async (t) => {
-    const stores = await Promise.all([fileKeyStore({ file }), fileKeyStore({ file })])
-    const before = (await stores[0].list()).length
-    await Promise.all([...Array(10).keys()].map((index) => createApiKey(stores[index % 2] ?? stores[0], pepper, { principal: { id: `p${index}`, tier: 'pro' } })))
-    const { keys } = JSON.parse(await readFile(file, 'utf8')) as { keys: unknown[] }
-    t.equal(keys.length, before + 10)
-    await Promise.all(stores.map((store) => store.close()))
-  })
-
-  t.test('a file that is broken, edited wrongly or readable by others does not open', async (t) => {
-    const bad = path.join(folder, 'bad.json')
-    for (const text of ['{', '{"version":"1"}', '{"version":"2","keys":[]}', '{"version":"1","keys":[{"keyId":"x"}]}', '{"version":"1","keys":[],"more":1}']) {
-      await writeFile(bad, text, { mode: 0o600 })
-      await t.rejects(fileKeyStore({ file: bad }), { code: /FMG_ERR_(FILE|OPTION_INVALID)/ })
-    }
-    await writeFile(bad, '{"version":"1","keys":[]}')
-    await chmod(bad, 0o644)
-    await t.rejects(fileKeyStore({ file: bad }), { code: 'FMG_ERR_FILE', message: /chmod 600/ })
-  })
-
-  t.test('a change that breaks the file leaves the records that were read last', async (t) => {
-    const errors: unknown[] = []
-    const store = await fileKeyStore({ file, onError: (error) => { errors.push(error) } })
-    const known = (await store.list()).length
-    t.ok(known > 0)
-    await writeFile(file, '{"version":', { mode: 0o600 })
-    await until(() => errors.length > 0)
-    t.match(errors[0], { code: 'FMG_ERR_FILE' })
-    t.equal((await store.list()).length, known)
-    await store.close()
-
-    await writeFile(file, '{"version":"1","keys":[]}', { mode: 0o600 })
-    const silent = await fileKeyStore({ file })
-    const warned = once(process, 'warning')
-    await writeFile(file, '{', { mode: 0o600 })
-    t.match(await warned, [{ message: /is not JSON/ }])
-    await silent.close()
-  })
+t.test('the published expression finds a key in any text, and nothing shorter', async (t) => {
+  const key = formatApiKey(drawApiKey('live'))
+  for (const text of [`API_KEY=${key}`, `{"key":"${key}"}`, `see ${key}.`, `a\n${key}\nb`]) t.equal(apiKeyPattern.exec(text)?.[0], key)
+  for (const text of [key.slice(0, -1), key.slice(1), `${key}0`, `x${key}`, key.replace('live', ''), key.replace('live', 'LIVE'), key.replace(/_(?=[^_]*$)/, '')]) t.notMatch(text, apiKeyPattern)
 })
 
-/** Waits for what a watched folder brings, turn by turn of the event loop. */
-async function until (holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => { setImmediate(resolve) })
-}
+t.test('a rotated key has two secrets, of one principal, until the grace of the first is over', async (t) => {
+  const store = memoryStore()
+  let now = 0
+  const authenticator = apiKey({ store, pepper, clock: () => now })
+  const first = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, { now })
+  t.ok(await authenticator.authenticate(header(first.key), requestFacts()))
+  now = 10
+  const second = await rotateApiKey(store, pepper, first.keyId, { graceHours: 1, lifetimeDays: 30 }, { now })
+  t.match(second, { keyId: first.keyId, expiresAt: 10 + 30 * dayMs, graceExpiresAt: 10 + hourMs })
+  if (second === null) throw new Error('it was not rotated')
+  t.equal(authenticator.recall?.(header(first.key), requestFacts()), null, 'what was known of the key is asked for again')
+  now = second.graceExpiresAt - 1
+  t.match(await authenticator.authenticate(header(first.key), requestFacts()), { id: 'ann', credential: { id: first.keyId, expiresAt: second.graceExpiresAt } })
+  t.match(await authenticator.authenticate(header(second.key), requestFacts()), { id: 'ann', credential: { id: first.keyId, expiresAt: second.expiresAt } })
+  t.ok(authenticator.recall?.(header(first.key), requestFacts()))
+
+  now = second.graceExpiresAt
+  t.equal(authenticator.recall?.(header(first.key), requestFacts()), null)
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(first.key), requestFacts())), refusedFor('api-key-rotated'))
+  t.ok(authenticator.recall?.(header(second.key), requestFacts()))
+
+  const third = await rotateApiKey(store, pepper, first.keyId, {}, { now })
+  t.match(third, { graceExpiresAt: now + 24 * hourMs })
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(first.key), requestFacts())), refusedFor('api-key-wrong-secret'))
+  t.ok(await authenticator.authenticate(header(second.key), requestFacts()))
+  t.ok(await revokeApiKey(store, first.keyId, now))
+  for (const key of [second.key, third?.key ?? '']) await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())), refusedFor('api-key-revoked'))
+  t.equal(await rotateApiKey(store, pepper, first.keyId), null, 'a revoked key gets no new secret')
+  t.equal(await rotateApiKey(store, pepper, 'nobodynobody'), null)
+})
+
+t.test('a replaced secret never lives longer than it would have', async (t) => {
+  const store = memoryStore()
+  const { keyId, expiresAt } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' }, lifetimeDays: 1 }, { now: 0 })
+  t.match(await rotateApiKey(store, pepper, keyId, { graceHours: 48 }, { now: 5 }), { graceExpiresAt: expiresAt })
+  t.match(await rotateApiKey(store, pepper, keyId, { graceHours: 0 }, { now: 6 }), { graceExpiresAt: 6 })
+  for (const wrong of [{ graceHours: -1 }, { graceHours: NaN }, { graceHours: Infinity }, { environment: 'Live' }, { lifetimeDays: 367 }]) {
+    await t.rejects(rotateApiKey(store, pepper, keyId, wrong), { code: 'FMG_ERR_OPTION_INVALID' })
+  }
+})
+
+t.test('no secret lives longer than the operator lets it', async (t) => {
+  const store = memoryStore()
+  const principal = { id: 'ann', tier: 'pro' }
+  t.match(await createApiKey(store, pepper, { principal }, { now: 0, maxLifetimeDays: 30 }), { expiresAt: 30 * dayMs })
+  await t.rejects(createApiKey(store, pepper, { principal, lifetimeDays: 31 }, { maxLifetimeDays: 30 }), { code: 'FMG_ERR_OPTION_INVALID', message: /at most 30/ })
+  await t.rejects(createApiKey(store, pepper, { principal }, { maxLifetimeDays: 0 }), { code: 'FMG_ERR_OPTION_INVALID' })
+
+  let now = 0
+  const { key } = await createApiKey(store, pepper, { principal }, { now })
+  const authenticator = apiKey({ store, pepper, maxLifetimeDays: 1, clock: () => now })
+  t.match(await authenticator.authenticate(header(key), requestFacts()), { credential: { expiresAt: dayMs } })
+  now = dayMs
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null)
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts())), refusedFor('api-key-expired'))
+})
+
+t.test('a key comes from its networks or is refused, known or not', async (t) => {
+  const store = memoryStore()
+  const authenticator = apiKey({ store, pepper })
+  const { key } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' }, allowedAddresses: ['192.0.2.0/24', '2001:db8::/32', '203.0.113.5'] })
+  const outside = ['192.0.3.1', '2001:db9::1', '203.0.113.6', '::ffff:198.51.100.1', 'unix', '']
+  for (const address of outside) await t.rejects(Promise.resolve(authenticator.authenticate(header(key), requestFacts({ address }))), refusedFor('api-key-address'))
+  for (const address of ['192.0.2.255', '2001:db8:1::1', '203.0.113.5', '::ffff:192.0.2.1']) {
+    t.ok(await authenticator.authenticate(header(key), requestFacts({ address })))
+    t.ok(authenticator.recall?.(header(key), requestFacts({ address })))
+  }
+  for (const address of outside) t.equal(authenticator.recall?.(header(key), requestFacts({ address })), null)
+  for (const wrong of ['192.0.2.0/33', '192.0.2', '2001:db8::/129', '192.0.2.0/24/1', '192.0.2.0/08', '192.0.2.0/', 'fe80::1%eth0', 'acme.example', '']) {
+    await t.rejects(createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' }, allowedAddresses: [wrong] }), { code: 'FMG_ERR_OPTION_INVALID' })
+  }
+})
+
+t.test('the use of a key is noted to the hour, at most once in an hour', async (t) => {
+  const store = memoryStore()
+  let now = 5 * hourMs + 7
+  const authenticator = apiKey({ store, pepper, clock: () => now })
+  const { key, keyId } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } }, { now })
+  await authenticator.authenticate(header(key), requestFacts())
+  now += hourMs - 1
+  t.ok(authenticator.recall?.(header(key), requestFacts()))
+  t.same(store.used, [[keyId, 5 * hourMs]])
+  now += 1
+  t.ok(authenticator.recall?.(header(key), requestFacts()))
+  t.same(store.used, [[keyId, 5 * hourMs], [keyId, 6 * hourMs]])
+})
+
+t.test('a store that cannot tell at once has every key verified each time, and may note no uses', async (t) => {
+  const store: KeyStore = { ...memoryStore(), recall: undefined, noteUse: undefined }
+  const authenticator = apiKey({ store, pepper })
+  const { key } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } })
+  t.ok(await authenticator.authenticate(header(key), requestFacts()))
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null)
+  t.match(await listApiKeys(store), [{ id: 'ann', state: 'good', lastUsedAt: undefined }])
+})

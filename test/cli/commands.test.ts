@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { chmod, copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
+import { fileKeyStore } from '../../src/authn/file-key-store.ts'
+import { readPepper } from '../../src/authn/pepper.ts'
 import { exampleModel } from '../../src/server/example-model.ts'
-import { modelGuard, run } from '../helpers/command.ts'
+import { modelGuard, run, type Ended } from '../helpers/command.ts'
 
 t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE/ })
@@ -20,29 +22,44 @@ t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard('model', 'seal', 'x', 'y'), { status: 2, stderr: /--recipient is required/ })
 })
 
-t.test('keys are made, listed and revoked', async (t) => {
+t.test('keys are made, listed, rotated and revoked', async (t) => {
   const folder = t.testdir({ secrets: { pepper: `${randomBytes(32).toString('base64')}\n` } })
   const store = path.join(folder, 'keys.json')
+  const pepper = path.join(folder, 'secrets', 'pepper')
+  const keys = async (verb: string, ...words: readonly string[]): Promise<Ended> => await modelGuard('keys', verb, ...words, '--store', store)
   await t.test('not without a pepper that only its owner can read', async (t) => {
-    t.match(await modelGuard('keys', 'create', '--store', store, '--id', 'ann'), { status: 1, stderr: /^FMG_ERR_FILE: .*pepper holds a secret but others may read it: chmod 600/ })
+    t.match(await keys('create', '--id', 'ann'), { status: 1, stderr: /^FMG_ERR_FILE: .*pepper holds a secret but others may read it: chmod 600/ })
   })
-  const pepper = path.join(folder, 'pepper')
-  await writeFile(pepper, await readFile(path.join(folder, 'secrets', 'pepper')), { mode: 0o600 })
-  const created = await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'ann', '--org', 'acme', '--team', 'red', '--role', 'analyst', '--role', 'viewer', '--scope', 'digits', '--tier', 'trial', '--type', 'user', '--label', 'laptop', '--days', '7', '--environment', 'test', '--json')
+  await chmod(pepper, 0o600)
+  t.match(await keys('list'), { status: 0, stdout: 'no keys\n' })
+  const created = await keys('create', '--id', 'ann', '--org', 'acme', '--team', 'red', '--role', 'analyst', '--role', 'viewer', '--scope', 'digits', '--tier', 'trial', '--type', 'user', '--label', 'laptop', '--address', '10.0.0.0/8', '--days', '7', '--environment', 'test', '--json')
   t.match(created, { status: 0, stderr: '' })
   const { key, keyId } = JSON.parse(created.stdout) as { key: string, keyId: string }
   t.match(key, new RegExp(`^fmg_test_${keyId}_`))
-  t.match(await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'bob'), { status: 0, stdout: /^fmg_live_\S+\n\nThis is the only time it is shown\. Key id \S{12}, good until 20/ })
-  t.match(await modelGuard('keys', 'create', '--store', store, '--pepper', pepper, '--id', 'bob', '--days', 'x'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: lifetimeDays/ })
+  t.match(await keys('create', '--id', 'bob'), { status: 0, stdout: /^fmg_live_\S+\n\nThis is the only time it is shown\. Key id \S{12}, good until 20/ })
+  t.match(await keys('create', '--id', 'bob', '--days', 'x'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: lifetimeDays/ })
+  t.match(await keys('create', '--id', 'bob', '--address', '10.0.0.0/33'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: allowedAddresses\[0\] must be a network/ })
 
-  const listed = await modelGuard('keys', 'list', '--store', store)
-  t.match(listed, { status: 0, stdout: new RegExp(`${keyId}  ann  good  \\S+  laptop\n`) })
+  const listed = await keys('list', '--pepper', pepper)
+  t.match(listed, { status: 0, stdout: new RegExp(`${keyId}  ann  good  \\S+  laptop  from 10\\.0\\.0\\.0/8\n`) })
   t.notMatch(listed.stdout, key.slice(-49))
-  t.match(await modelGuard('keys', 'revoke', keyId, '--store', store), { status: 0, stdout: `${keyId} is revoked\n` })
-  t.match(await modelGuard('keys', 'revoke', 'nobodynobody', '--store', store), { status: 1, stdout: 'there is no key nobodynobody\n' })
-  const { keys } = JSON.parse((await modelGuard('keys', 'list', '--store', store, '--json')).stdout) as { keys: unknown[] }
-  t.match(keys[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['digits'], tier: 'trial' })
-  t.match(await modelGuard('keys', 'list', '--store', path.join(folder, 'none.json')), { status: 0, stdout: 'no keys\n' })
+
+  const rotated = JSON.parse((await keys('rotate', keyId, '--days', '30', '--grace-hours', '2', '--environment', 'test', '--json')).stdout) as { key: string, keyId: string }
+  t.match(rotated, { keyId, key: new RegExp(`^fmg_test_${keyId}_`) })
+  t.not(rotated.key, key)
+  t.match(await keys('list'), { stdout: new RegExp(`${keyId}  ann  good  \\S+  laptop  the secret before until 20\\S+  from`) })
+  t.match(await keys('rotate', keyId), { status: 0, stdout: /^fmg_live_\S+\n\nThis is the only time it is shown\. Good until 20\S+; the one before works until 20/ })
+
+  const uses = await fileKeyStore({ file: store, pepper: await readPepper(pepper) })
+  uses.noteUse?.(keyId, 0)
+  await uses.close()
+  t.match(await keys('list'), { stdout: /last used 1970-01-01T00:00:00\.000Z/ })
+
+  t.match(await keys('revoke', keyId), { status: 0, stdout: `${keyId} is revoked\n` })
+  t.match(await keys('revoke', 'nobodynobody'), { status: 1, stdout: 'there is no key nobodynobody\n' })
+  t.match(await keys('rotate', keyId), { status: 1, stdout: `there is no key ${keyId}, or it is revoked\n` })
+  const { keys: shown } = JSON.parse((await keys('list', '--json')).stdout) as { keys: unknown[] }
+  t.match(shown[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['digits'], tier: 'trial', allowedAddresses: ['10.0.0.0/8'] })
 })
 
 t.test('a model goes from its maker to a server', async (t) => {

@@ -23,7 +23,7 @@ interface Guarded {
 async function guarded (t: Test, options: Partial<AuthenticateOptions>): Promise<Guarded> {
   const folder = t.testdir()
   const pepper = randomBytes(32)
-  const store = await fileKeyStore({ file: path.join(folder, 'keys.json') })
+  const store = await fileKeyStore({ file: path.join(folder, 'keys.json'), pepper })
   const { key } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'standard' } })
   const app = Fastify()
   t.teardown(async () => {

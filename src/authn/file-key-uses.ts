@@ -1,0 +1,51 @@
+import path from 'node:path'
+import { exists, lockFile, readPrivateFile, writeFileAtomic } from '../files.ts'
+import { integer, recordOf } from '../options.ts'
+
+/** When keys were last used, in a file of its own: it changes without the records, and carries no MAC, as nothing is decided by it. */
+export interface FileKeyUses {
+  note (keyId: string, at: number): void
+  read (): Promise<ReadonlyMap<string, number>>
+  /** Waits for what was noted to be written. */
+  close (): Promise<void>
+}
+
+const readUses = recordOf(integer({ min: 0 }))
+
+/** @param onError told when a use cannot be written down. */
+export function fileKeyUses (file: string, onError: (error: unknown) => void): FileKeyUses {
+  let noted = new Map<string, number>()
+  let writing: Promise<void> = Promise.resolve()
+
+  async function load (): Promise<Map<string, number>> {
+    if (!await exists(file)) return new Map()
+    const stored: unknown = JSON.parse(String(await readPrivateFile(file)))
+    return new Map(Object.entries(readUses(stored, path.basename(file))))
+  }
+
+  async function write (): Promise<void> {
+    const lock = await lockFile(`${file}.lock`)
+    try {
+      const uses = await load()
+      const latest = noted
+      noted = new Map()
+      for (const [keyId, at] of latest) uses.set(keyId, Math.max(at, uses.get(keyId) ?? 0))
+      await writeFileAtomic(file, `${JSON.stringify(Object.fromEntries(uses), null, 2)}\n`)
+    } finally {
+      await lock.release()
+    }
+  }
+
+  return {
+    note (keyId, at) {
+      noted.set(keyId, at)
+      // What is noted until the write begins goes with it.
+      if (noted.size === 1) writing = writing.then(write).catch(onError)
+    },
+    async read () {
+      await writing
+      return await load()
+    },
+    close: async () => { await writing }
+  }
+}

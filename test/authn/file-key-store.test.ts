@@ -1,0 +1,83 @@
+import { once } from 'node:events'
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { canonicalJson } from '../../src/encoding.ts'
+import { fileKeyStore } from '../../src/authn/file-key-store.ts'
+import { createKey, keyStoreSuite, noteReasons, pepper, until, type TestedPlace } from './key-store-suite.ts'
+
+function filePlace (t: Test): TestedPlace {
+  const file = path.join(t.testdir(), 'store', 'keys.json')
+  return {
+    async open (options = {}) {
+      const store = await fileKeyStore({ file, pepper, onError: () => undefined, ...options })
+      t.teardown(() => store.close())
+      return store
+    },
+    async read () {
+      const { head, keys } = JSON.parse(await readFile(file, 'utf8')) as { head: object, keys: Record<string, object> }
+      return { head: canonicalJson(head), keys: new Map(Object.entries(keys).map(([keyId, sealed]) => [keyId, canonicalJson(sealed)])) }
+    },
+    async write ({ head, keys }) {
+      const lines = [...keys].map(([keyId, text]) => `${JSON.stringify(keyId)}:${text}`)
+      await writeFile(file, `{"version":"2","head":${head},"keys":{${lines.join(',')}}}`)
+    }
+  }
+}
+
+t.test('the file store', async (t) => { keyStoreSuite(t, filePlace) })
+
+t.test('what only its owner may read is read only by its owner', async (t) => {
+  const file = path.join(t.testdir(), 'store', 'keys.json')
+  const store = await fileKeyStore({ file, pepper })
+  await createKey(store)
+  store.noteUse?.('one', 1)
+  await store.close()
+  t.equal((await stat(path.dirname(file))).mode & 0o777, 0o700)
+  t.equal((await stat(file)).mode & 0o777, 0o600)
+  t.equal((await stat(`${file}.uses`)).mode & 0o777, 0o600)
+  await chmod(file, 0o644)
+  await t.rejects(fileKeyStore({ file, pepper }), { code: 'FMG_ERR_FILE', message: /chmod 600/ })
+})
+
+t.test('a file that is broken or edited wrongly does not open', async (t) => {
+  const file = path.join(t.testdir(), 'keys.json')
+  for (const text of ['{', '{"version":"2"}', '{"version":"1","keys":[]}', '{"version":"2","head":{},"keys":[]}', '{"version":"2","head":{},"keys":{},"more":1}', '{"version":"2","head":{},"keys":{}}']) {
+    await writeFile(file, text, { mode: 0o600 })
+    await t.rejects(fileKeyStore({ file, pepper }), { code: /FMG_ERR_(FILE|OPTION_INVALID|KEY_UNAVAILABLE)/ })
+  }
+})
+
+t.test('a change that breaks the file, or takes it away, leaves the records that were read last', async (t) => {
+  const { open } = filePlace(t)
+  const { reasons, onError } = noteReasons()
+  const store = await open({ onError })
+  const { keyId } = await createKey(store)
+  const file = path.join(t.testdirName, 'store', 'keys.json')
+  await writeFile(file, '{"version":', { mode: 0o600 })
+  await until(() => reasons.length > 0)
+  t.match(await store.find(keyId), { keyId })
+})
+
+t.test('without a listener, what goes wrong is a process warning', async (t) => {
+  const { open, read, write } = filePlace(t)
+  const { keyId } = await createKey(await open())
+  const { head, keys } = await read()
+  await write({ head, keys: new Map(keys).set(keyId, keys.get(keyId)?.replace('analyst', 'admin') ?? '') })
+  const warned = once(process, 'warning')
+  const store = await fileKeyStore({ file: path.join(t.testdirName, 'store', 'keys.json'), pepper })
+  t.match(await warned, [{ message: /a key cannot be reached/ }])
+  await store.close()
+})
+
+t.test('a use that cannot be written down fails no one', async (t) => {
+  const { open } = filePlace(t)
+  const { reasons, onError } = noteReasons()
+  const store = await open({ onError })
+  const file = path.join(t.testdirName, 'store', 'keys.json.uses')
+  await writeFile(file, '{"one":"never"}', { mode: 0o600 })
+  store.noteUse?.('one', 1)
+  await store.close()
+  t.equal(reasons.length, 1)
+  await t.rejects(Promise.resolve(store.lastUses?.()), { code: 'FMG_ERR_OPTION_INVALID' })
+})
