@@ -63,7 +63,7 @@ export function memoryDenyList (clock: () => number = Date.now): MemoryDenyList 
 }
 
 /** Each of these is denied for itself; with none of them, the issuer is. */
-function keysOf ({ issuer, tokenId, subject, session }: Pick<Denial, 'issuer'> & { tokenId: string | undefined, subject: string | undefined, session: string | undefined }): readonly string[] {
+function keysOf ({ issuer, tokenId, subject, session }: Denial): readonly string[] {
   const named = Object.entries({ tokenId, subject, session }).flatMap(([kind, value]) => value === undefined ? [] : [keyOf(issuer, kind, value)])
   return named.length === 0 ? [keyOf(issuer, 'all', '')] : named
 }

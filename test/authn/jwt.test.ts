@@ -135,6 +135,12 @@ t.test('a key is used by its own algorithm alone, also where it was chosen by ot
   t.equal(secretKey(publicKey, 'HS256'), null, 'a public key is no secret')
 })
 
+t.test('a modulus that is known to be factorable verifies nothing', async (t) => {
+  const jwkOf = (modulus: bigint) => ({ kty: 'RSA', e: 'AQAB', n: Buffer.from(modulus.toString(16).padStart(540, '0'), 'hex').toString('base64url') })
+  t.equal(readPublicJwk(jwkOf(65537n ** 130n), ['RS256']), null)
+  t.ok(readPublicJwk(jwkOf(65537n ** 130n + 2n), ['RS256']))
+})
+
 t.test('Ed25519 and a shared secret verify too', async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
   for (const algorithm of ['EdDSA', 'Ed25519'] as const) {
