@@ -133,7 +133,10 @@ t.test('what is not one whole certificate is refused', async (t) => {
   for (const der of [Buffer.alloc(0), Buffer.from('x'), Buffer.from(certificate.toString()), Buffer.concat([certificate.raw, Buffer.alloc(1)]), certificate.raw.subarray(1)]) {
     t.throws(() => authenticate(clientCertificate(der)), refusedFor('certificate-malformed'))
   }
-  const twice = issue({ subject: 'client', issuer: authority, usage: digitalSignature, unknownExtension: '2.5.29.15' })
+  const names = namesOf('batch.acme.example')
+  const single = issue({ subject: 'client', issuer: authority, names, unknownExtension: '1.2.3.4' })
+  t.match(authenticate(presented(single)), { id: 'batch' })
+  const twice = issue({ subject: 'client', issuer: authority, names, unknownExtension: ['1.2.3.4', '1.2.3.4'] })
   t.throws(() => authenticate(presented(twice)), refusedFor('certificate-malformed'), 'an extension that stands twice')
 })
 
