@@ -238,6 +238,19 @@ t.test('by default a process warning tells of it', async (t) => {
   t.match(await warned, [{ message: /^client-certificate [0-9a-f]{64} expires at 2026-06-02T00:00:00.000Z$/ }])
 })
 
+t.test('a certificate that comes again by another connection is not read again, but judged again', async (t) => {
+  let time = now
+  const authenticator = mtls({ authorities: [listed], clock: () => time })
+  const { der } = workload(spiffeId)
+  const [first, second] = [question(clientCertificate(der)), question(clientCertificate(der))]
+  const principal = authenticator.authenticate(...first)
+  t.equal(authenticator.recall?.(...second), null)
+  t.equal(authenticator.authenticate(...second), principal)
+  t.equal(authenticator.recall?.(...second), principal)
+  time = Date.parse('2031-01-01T00:00:00Z')
+  t.throws(() => authenticator.authenticate(...question(clientCertificate(der))), refusedFor('certificate-expired'))
+})
+
 t.test('other credentials are left to others', async (t) => {
   const authenticator = mtls({ authorities: [listed], clock: () => now })
   const facts = requestFacts({ certificate: workload(spiffeId) })
