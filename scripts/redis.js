@@ -1,8 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { install, installed } from './debian.js'
 
 const programs = ['redis-server', 'valkey-server']
 
@@ -27,7 +28,7 @@ export async function startRedis () {
  * @returns {Promise<RunningRedis & { pid: number }>} `pid`, so that a test can pause or kill it.
  */
 export async function startPrivateRedis () {
-  const program = installed() ?? install()
+  const program = findProgram()
   const folder = mkdtempSync(path.join(tmpdir(), 'model-guard-redis-'))
   const port = await freePort()
   const child = spawn(program, ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder])
@@ -52,20 +53,12 @@ export async function startPrivateRedis () {
   return { url: `redis://127.0.0.1:${port}`, pid: child.pid ?? 0, stop }
 }
 
-/** @returns {string | undefined} the first program of the PATH that can serve */
-function installed () {
-  return programs.find((program) => spawnSync(program, ['--version']).status === 0)
-}
-
 /** @returns {string} */
-function install () {
-  if (process.getuid?.() === 0 && spawnSync('apt-get', ['--version']).status === 0) {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    for (const args of [['update'], ['install', '-y', 'redis-server']]) spawnSync('apt-get', ['-qq', ...args], { env, stdio: ['ignore', 2, 2] })
-    // The package starts a service on port 6379 that nobody here asked for.
-    spawnSync('service', ['redis-server', 'stop'])
-  }
-  const program = installed()
+function findProgram () {
+  const found = installed(programs)
+  if (found !== undefined) return found
+  install('redis-server')
+  const program = installed(programs)
   if (program === undefined) throw new Error(`no Redis: install ${programs.join(' or ')}, or set REDIS_URL to one that may be written to`)
   return program
 }

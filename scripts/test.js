@@ -2,6 +2,7 @@
 // npm test -- test/a.test.ts   types and these tests alone
 import { execFileSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
+import { install, installed } from './debian.js'
 import { startRedis } from './redis.js'
 import { build, run, testsIn } from './run.js'
 
@@ -39,6 +40,8 @@ function output (args) {
 
 /** @returns {Promise<number>} exit status */
 async function test () {
+  // Its tests skip themselves, and say so, where it cannot be had.
+  if (installed(['nginx']) === undefined) install('nginx')
   const redis = await startRedis()
   try {
     const files = named.length > 0 ? named : testsIn('dist/test')

@@ -5,6 +5,7 @@ import type { Authenticator } from './authenticator.ts'
 import { readAuthority, type CertificateAuthority, type CertificateAuthorityOptions } from './certificate-authority.ts'
 import type { CertificateHolder } from './certificate-identity.ts'
 import { readCertificate, type CertificateFacts } from './client-certificate.ts'
+import { credentialCache } from './credential-cache.ts'
 import { expiryWatch, warnOfExpiry, type Expiring } from './expiry-watch.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { ClientCertificate, RequestFacts } from './request-facts.ts'
@@ -25,6 +26,8 @@ interface Verified {
   readonly principal: Principal
 }
 
+const maxRemembered = 10_000
+
 const readOptions = object({
   authorities: listOf(readAuthority),
   onExpiring: withDefault(functionOf<(expiring: Expiring) => void>(), warnOfExpiry),
@@ -43,6 +46,8 @@ export function mtls (options: MtlsOptions): Authenticator {
   const watchExpiry = expiryWatch(onExpiring)
   // By the object: the same for as long as a connection lives.
   const verified = new WeakMap<ClientCertificate, Verified>()
+  // By the digest of the whole certificate, for connections to come: to read one and verify its signature takes about a millisecond.
+  const remembered = credentialCache<Verified>(maxRemembered)
 
   return {
     isMine: ({ scheme }) => scheme === 'certificate',
@@ -55,11 +60,13 @@ export function mtls (options: MtlsOptions): Authenticator {
       const certificate = certificateOf(presented, facts)
       if (certificate === null) return null
       const now = clock()
-      const entry = verify(certificate, authorities)
+      const before = remembered.get(certificate.thumbprint)
+      const entry = before ?? verify(certificate, authorities)
       const problem = problemAt(entry, now)
       if (problem === 'revocation-list-expired') throw guardError('FMG_ERR_ISSUER_UNAVAILABLE', { reason: problem })
       if (problem !== null) throw bad(problem)
       watch(entry, watchExpiry, now)
+      if (before === undefined) remembered.set(certificate.thumbprint, entry)
       verified.set(certificate, entry)
       return entry.principal
     }

@@ -7,7 +7,7 @@ export interface MutualTlsOptions {
   readonly key: string | Buffer
   /** The server's own certificate and those between it and its root, PEM. */
   readonly certificate: string | Buffer
-  /** The authorities whose certificates clients may present: those of `mtls`. */
+  /** The authorities whose certificates clients may present: those of `mtls`, and those above them up to the root. */
   readonly clientAuthorities: readonly AuthorityCertificate[]
   /** Default `TLSv1.3`. */
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
@@ -33,8 +33,6 @@ export function mutualTls (options: MutualTlsOptions): TlsOptions {
     key,
     cert: certificate,
     ca: clientAuthorities.map(({ x509 }) => x509.toString()),
-    // The authorities that issue the clients' certificates are trusted as they stand, root or not: nothing else of theirs is.
-    allowPartialTrustChain: true,
     requestCert: true,
     rejectUnauthorized: false,
     minVersion

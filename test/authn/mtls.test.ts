@@ -133,7 +133,10 @@ t.test('what is not one whole certificate is refused', async (t) => {
   for (const der of [Buffer.alloc(0), Buffer.from('x'), Buffer.from(certificate.toString()), Buffer.concat([certificate.raw, Buffer.alloc(1)]), certificate.raw.subarray(1)]) {
     t.throws(() => authenticate(clientCertificate(der)), refusedFor('certificate-malformed'))
   }
-  const twice = issue({ subject: 'client', issuer: authority, usage: digitalSignature, unknownExtension: '2.5.29.15' })
+  const names = namesOf('batch.acme.example')
+  const single = issue({ subject: 'client', issuer: authority, names, unknownExtension: '1.2.3.4' })
+  t.match(authenticate(presented(single)), { id: 'batch' })
+  const twice = issue({ subject: 'client', issuer: authority, names, unknownExtension: ['1.2.3.4', '1.2.3.4'] })
   t.throws(() => authenticate(presented(twice)), refusedFor('certificate-malformed'), 'an extension that stands twice')
 })
 
@@ -233,6 +236,19 @@ t.test('by default a process warning tells of it', async (t) => {
   const warned = once(process, 'warning')
   authenticate(client({ names: namesOf(spiffeId), notAfter: new Date('2026-06-02T00:00:00Z') }))
   t.match(await warned, [{ message: /^client-certificate [0-9a-f]{64} expires at 2026-06-02T00:00:00.000Z$/ }])
+})
+
+t.test('a certificate that comes again by another connection is not read again, but judged again', async (t) => {
+  let time = now
+  const authenticator = mtls({ authorities: [listed], clock: () => time })
+  const { der } = workload(spiffeId)
+  const [first, second] = [question(clientCertificate(der)), question(clientCertificate(der))]
+  const principal = authenticator.authenticate(...first)
+  t.equal(authenticator.recall?.(...second), null)
+  t.equal(authenticator.authenticate(...second), principal)
+  t.equal(authenticator.recall?.(...second), principal)
+  time = Date.parse('2031-01-01T00:00:00Z')
+  t.throws(() => authenticator.authenticate(...question(clientCertificate(der))), refusedFor('certificate-expired'))
 })
 
 t.test('other credentials are left to others', async (t) => {

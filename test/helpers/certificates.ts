@@ -22,8 +22,8 @@ export interface CertificateOptions {
   readonly serial?: Buffer
   readonly notBefore?: Date
   readonly notAfter?: Date
-  /** A critical extension that nobody knows. */
-  readonly unknownExtension?: string
+  /** Critical extensions that nobody knows. */
+  readonly unknownExtension?: string | readonly string[]
   /** Its own, of any kind where there is an issuer; by default a fresh one. */
   readonly privateKey?: KeyObject
 }
@@ -66,7 +66,7 @@ function extensionsOf ({ isAuthority = false, maxIntermediates, usage, isUsageCr
   if (usage !== undefined) add(keyUsageId, AsnConvert.serialize(new KeyUsage(usage)), isUsageCritical)
   if (purposes !== undefined) add(extendedKeyUsageId, AsnConvert.serialize(new ExtendedKeyUsage([...purposes])))
   if (names !== undefined) add(subjectAltNameId, AsnConvert.serialize(new SubjectAlternativeName([...names])), false)
-  if (unknownExtension !== undefined) add(unknownExtension, AsnConvert.serialize(new OctetString(new ArrayBuffer(1))))
+  for (const id of [unknownExtension ?? []].flat()) add(id, AsnConvert.serialize(new OctetString(new ArrayBuffer(1))))
   return extensions
 }
 

@@ -34,10 +34,10 @@ interface Guarded {
   readonly authenticated: () => number
 }
 
-async function serve (t: Test, tls: Partial<MutualTlsOptions> & TlsOptions = {}, options: Partial<MtlsOptions> = {}, more: object = {}): Promise<Guarded> {
+async function serve (t: Test, tls: Partial<MutualTlsOptions> & Pick<TlsOptions, 'ticketKeys'> = {}, options: Partial<MtlsOptions> = {}, more: object = {}): Promise<Guarded> {
   const { key, cert } = asPem(server)
-  const { minVersion, ...others } = tls
-  const https = { ...mutualTls({ key, certificate: cert, clientAuthorities: [authority.certificate], ...(minVersion === undefined ? {} : { minVersion }) }), ...others }
+  const { ticketKeys, ...given } = tls
+  const https = { ...mutualTls({ key, certificate: cert, clientAuthorities: [authority.certificate], ...given }), ticketKeys }
   const counted = counting(mtls({ authorities: [listed], ...options }))
   const text = `${policyText}\nassignments:\n  - principal: { id: batch }\n    roles: [analyst]\n`
   const guarded = guardOptions({ authenticate: { authenticators: [counted.authenticator, testAuthenticator()], ...more }, authorize: { policy: policy(text) } })
@@ -92,6 +92,20 @@ t.test('who has no certificate, or one that nobody here issued, is answered 401'
   t.match(await ask(unknown, '/known'), { status: 401, body: /FMG_ERR_CREDENTIAL_INVALID/ })
   unknown.destroy()
   t.same(reasons, [...Array<string>(4).fill('credential-missing'), 'certificate-unknown'])
+})
+
+t.test('of a hierarchy that TLS trusts as a whole, only the authority that was named may say who is who', async (t) => {
+  const root = issueNow({ subject: 'root', isAuthority: true })
+  const lowest = issueNow({ subject: 'lowest', issuer: root, isAuthority: true })
+  const beside = issueNow({ subject: 'beside', issuer: root, isAuthority: true })
+  const { port, reasons } = await serve(t, { clientAuthorities: [lowest.certificate, root.certificate] }, { authorities: [{ ...listed, certificate: lowest.certificate }] })
+  for (const [issuer, status] of [[lowest, 200], [beside, 401]] as const) {
+    const { key, cert } = asPem(client({ issuer }))
+    const socket = await connectTls(port, { key, cert: cert + asPem(issuer).cert })
+    t.match(await ask(socket, '/known'), { status })
+    socket.destroy()
+  }
+  t.same(reasons, ['certificate-of-unknown-authority'])
 })
 
 t.test('a credential in a header stands before the certificate', async (t) => {
