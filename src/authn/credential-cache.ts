@@ -16,11 +16,12 @@ export function credentialCache<T> (maxEntries: number): CredentialCache<T> {
   return {
     get: (credential) => entries.get(keyOf(credential)),
     set (credential, entry) {
-      if (entries.size >= maxEntries) {
+      const key = keyOf(credential)
+      if (entries.size >= maxEntries && !entries.has(key)) {
         const [oldest = ''] = entries.keys()
         entries.delete(oldest)
       }
-      entries.set(keyOf(credential), entry)
+      entries.set(key, entry)
     },
     delete (credential) { entries.delete(keyOf(credential)) },
     get size () { return entries.size }

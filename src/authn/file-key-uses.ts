@@ -6,9 +6,12 @@ import { integer, recordOf } from '../options.ts'
 export interface FileKeyUses {
   note (keyId: string, at: number): void
   read (): Promise<ReadonlyMap<string, number>>
-  /** Waits for what was noted to be written. */
+  /** Writes what was noted. */
   close (): Promise<void>
 }
+
+/** A server that starts hears of all its keys at once: their uses are one write. */
+const gatherMs = 1000
 
 const readUses = recordOf(integer({ min: 0 }))
 
@@ -16,6 +19,7 @@ const readUses = recordOf(integer({ min: 0 }))
 export function fileKeyUses (file: string, onError: (error: unknown) => void): FileKeyUses {
   let noted = new Map<string, number>()
   let writing: Promise<void> = Promise.resolve()
+  let timer: NodeJS.Timeout | undefined
 
   async function load (): Promise<Map<string, number>> {
     if (!await exists(file)) return new Map()
@@ -36,16 +40,22 @@ export function fileKeyUses (file: string, onError: (error: unknown) => void): F
     }
   }
 
+  async function flush (): Promise<void> {
+    clearTimeout(timer)
+    timer = undefined
+    if (noted.size > 0) writing = writing.then(write).catch(onError)
+    await writing
+  }
+
   return {
     note (keyId, at) {
       noted.set(keyId, at)
-      // What is noted until the write begins goes with it.
-      if (noted.size === 1) writing = writing.then(write).catch(onError)
+      timer ??= setTimeout(() => { void flush() }, gatherMs).unref()
     },
     async read () {
-      await writing
+      await flush()
       return await load()
     },
-    close: async () => { await writing }
+    close: flush
   }
 }

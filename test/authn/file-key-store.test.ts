@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -68,6 +69,16 @@ t.test('without a listener, what goes wrong is a process warning', async (t) => 
   const store = await fileKeyStore({ file: path.join(t.testdirName, 'store', 'keys.json'), pepper })
   t.match(await warned, [{ message: /a key cannot be reached/ }])
   await store.close()
+})
+
+t.test('uses are written down in a while without being asked for, all in one', async (t) => {
+  const { open } = filePlace(t)
+  const store = await open()
+  store.noteUse?.('one', 1)
+  store.noteUse?.('two', 2)
+  const file = path.join(t.testdirName, 'store', 'keys.json.uses')
+  await until(() => existsSync(file))
+  t.same(JSON.parse(await readFile(file, 'utf8')), { one: 1, two: 2 })
 })
 
 t.test('a use that cannot be written down fails no one', async (t) => {

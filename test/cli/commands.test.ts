@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { chmod, copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
+import { startPrivateRedis } from '../../scripts/redis.js'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { readPepper } from '../../src/authn/pepper.ts'
 import { exampleModel } from '../../src/server/example-model.ts'
-import { modelGuard, run, type Ended } from '../helpers/command.ts'
+import { command, modelGuard, run, type Ended } from '../helpers/command.ts'
 
 t.test('what is not understood is said, with exit status 2', async (t) => {
-  t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE/ })
+  t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE\|REDIS-URL/ })
   t.match(await modelGuard('--help'), { status: 0, stdout: /model-guard serve/, stderr: '' })
   t.match(await modelGuard('keys', 'list', '--help'), { status: 0, stdout: /^model-guard keys list --store FILE.*\n$/, stderr: '' })
   t.match(await modelGuard('keys', 'lst'), { status: 2, stderr: /there is no keys lst; did you mean keys list\?/ })
@@ -60,6 +61,21 @@ t.test('keys are made, listed, rotated and revoked', async (t) => {
   t.match(await keys('rotate', keyId), { status: 1, stdout: `there is no key ${keyId}, or it is revoked\n` })
   const { keys: shown } = JSON.parse((await keys('list', '--json')).stdout) as { keys: unknown[] }
   t.match(shown[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['digits'], tier: 'trial', allowedAddresses: ['10.0.0.0/8'] })
+})
+
+t.test('keys in Redis are made, listed, rotated and revoked alike', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const pepper = path.join(t.testdir({}), 'pepper')
+  await writeFile(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
+  const keys = async (verb: string, ...words: readonly string[]): Promise<Ended> => await modelGuard('keys', verb, ...words, '--store', redis.url, '--pepper', pepper, '--json')
+  const { keyId } = JSON.parse((await keys('create', '--id', 'ann')).stdout) as { keyId: string }
+  t.match(await keys('rotate', keyId), { status: 0, stderr: '' })
+  t.match(await keys('revoke', keyId), { status: 0, stderr: '' })
+  t.match(JSON.parse((await keys('list')).stdout), { keys: [{ keyId, id: 'ann', state: 'revoked' }] })
+  t.match(await modelGuard('keys', 'list', '--store', redis.url), { status: 2, stderr: /--pepper is required/ })
+  await redis.stop()
+  t.match(await keys('list'), { status: 1, stderr: /^FMG_ERR_KEY_UNAVAILABLE: / })
 })
 
 t.test('a model goes from its maker to a server', async (t) => {
@@ -149,4 +165,14 @@ t.test('routes are printed with their access', async (t) => {
   t.match(await modelGuard('routes', file), { status: 1, stderr: /app\.mjs has no guarded route/ })
   await writeFile(file, 'export default 7')
   t.match(await modelGuard('routes', file), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: .*app\.mjs has no Fastify instance/ })
+})
+
+t.test('a store in Redis says when ioredis is missing', async (t) => {
+  const folder = t.testdir({
+    'hide.mjs': "import { register } from 'node:module'\nregister('data:text/javascript,' + encodeURIComponent(`export function resolve (name, context, next) { if (name === 'ioredis') throw new Error('hidden'); return next(name, context) }`))\n"
+  })
+  const pepper = path.join(folder, 'pepper')
+  await writeFile(pepper, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
+  const hidden = await run(process.execPath, ['--import', path.join(folder, 'hide.mjs'), command, 'keys', 'list', '--store', 'redis://127.0.0.1:1', '--pepper', pepper])
+  t.match(hidden, { status: 2, stderr: /a store in Redis needs the package ioredis/ })
 })

@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { introspection } from '../../src/authn/introspection.ts'
 import { jwt } from '../../src/authn/jwt.ts'
 import { memoryReplayStore } from '../../src/authn/replay-store.ts'
 import { authenticate } from '../../src/plugins/authenticate.ts'
@@ -42,6 +43,13 @@ t.test('where it is not, nobody is asked for it', async (t) => {
   const app = await guarded(t, false)
   t.equal((await app.inject('/')).headers['www-authenticate'], 'Bearer realm="models"')
   t.equal((await app.inject({ url: '/', headers: { authorization: `DPoP ${bound}` } })).headers['www-authenticate'], 'Bearer realm="models", error="invalid_token"')
+})
+
+t.test('an opaque token is challenged as it may be presented', async (t) => {
+  const clientSecret = { read: async () => Buffer.from('secret') }
+  const options = { issuer: home.issuer, endpoint: 'https://issuer.example/introspect', audiences: ['https://models.example'], clientId: 'models', clientSecret, tier: 'standard' }
+  t.equal(introspection(options).dpopAlgorithms, undefined)
+  t.same(introspection({ ...options, dpop: { replayStore: memoryReplayStore(), algorithms: ['ES256'] } }).dpopAlgorithms, ['ES256'])
 })
 
 t.test('an authenticator that breaks refuses like any other', async (t) => {
