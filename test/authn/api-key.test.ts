@@ -155,6 +155,8 @@ t.test('verified credentials are told apart by the whole credential, and their n
   cache.set(`${long}2`, 2)
   t.equal(cache.get(`${long}1`), 1)
   t.equal(cache.get(`${long}3`), undefined)
+  cache.set(`${long}2`, 22)
+  t.same([cache.get(`${long}1`), cache.get(`${long}2`)], [1, 22], 'what is there already needs no room')
   cache.set(`${long}3`, 3)
   t.equal(cache.size, 2)
   t.equal(cache.get(`${long}1`), undefined, 'the oldest made room')
