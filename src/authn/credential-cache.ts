@@ -11,8 +11,8 @@ export interface CredentialCache<T> {
 /** @param maxEntries when full, the entry that was added first makes room. */
 export function credentialCache<T> (maxEntries: number): CredentialCache<T> {
   const entries = new Map<string, T>()
-  // base64 is the cheapest digest encoding to make; the digest of a whole credential, never a part of one.
-  const keyOf = (credential: string): string => hash('sha256', credential, 'base64')
+  // As 32 characters of one byte: the cheapest to make and to look up. The digest of a whole credential, never a part of one.
+  const keyOf = (credential: string): string => hash('sha256', credential, 'binary')
   return {
     get: (credential) => entries.get(keyOf(credential)),
     set (credential, entry) {
