@@ -11,9 +11,9 @@ import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import { readUrl, type Fetch } from './fetch-json.ts'
 import { introspector } from './introspection-endpoint.ts'
 import { principalOf, readClaimNames, readGrants, type ClaimNames, type Grants } from './jwt-principal.ts'
-import { checkPossession, hasCertificate } from './possession.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { JsonObject } from './strict-json.ts'
+import { tokenAuthenticator } from './token-authenticator.ts'
 import { readBinding, type TokenBinding } from './token-binding.ts'
 
 export interface IntrospectionOptions {
@@ -94,21 +94,7 @@ export function introspection (options: IntrospectionOptions): Authenticator {
   const ask = introspector(read)
   const answers = credentialCache<Known>(maxCached)
 
-  return {
-    dpopAlgorithms: dpop?.algorithms,
-    isMine,
-    recall (presented, facts) {
-      if (presented.scheme !== 'bearer' || !isMine(presented)) return null
-      const known = remembered(presented.value)
-      return known !== undefined && known.binding?.key === undefined && hasCertificate(known.binding, facts) ? known.principal : null
-    },
-    async authenticate (presented, facts) {
-      if (!isMine(presented)) return null
-      const known = remembered(presented.value) ?? await inquire(presented.value)
-      await checkPossession(known.binding, presented, facts, dpop, clock())
-      return known.principal
-    }
-  }
+  return tokenAuthenticator({ isMine, remembered, verify: inquire, dpop, clock })
 
   function remembered (token: string): Known | undefined {
     const known = answers.get(token)

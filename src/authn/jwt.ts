@@ -10,9 +10,9 @@ import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import type { Fetch } from './fetch-json.ts'
 import { jwtIssuer, type JwtIssuer, type JwtIssuerOptions } from './jwt-issuer.ts'
 import { principalOf } from './jwt-principal.ts'
-import { checkPossession, hasCertificate } from './possession.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import { parseStrictJson } from './strict-json.ts'
+import { tokenAuthenticator } from './token-authenticator.ts'
 import { readBinding, type TokenBinding } from './token-binding.ts'
 import type { VerificationKey } from './verification-key.ts'
 
@@ -60,22 +60,7 @@ export function jwt (options: JwtOptions): Authenticator {
   // This cache is this configuration's alone, and by the digest of the whole token: what another issuer or server verified is not in it.
   const verified = credentialCache<Verified>(maxCached)
 
-  return {
-    dpopAlgorithms: dpop?.algorithms,
-    isMine,
-    recall (presented, facts) {
-      // A proof of possession of a key is new with every request.
-      if (presented.scheme !== 'bearer' || !hasJwtShape(presented.value)) return null
-      const known = remembered(presented.value)
-      return known !== undefined && known.binding?.key === undefined && hasCertificate(known.binding, facts) ? known.principal : null
-    },
-    async authenticate (presented, facts) {
-      if (!isMine(presented)) return null
-      const known = remembered(presented.value) ?? await verify(presented.value)
-      await checkPossession(known.binding, presented, facts, dpop, clock())
-      return known.principal
-    }
-  }
+  return tokenAuthenticator({ isMine, remembered, verify, dpop, clock })
 
   function remembered (token: string): Verified | undefined {
     const known = verified.get(token)

@@ -1,5 +1,5 @@
 import { equals, isScalar, type Match, opposite, someMatch } from './match.ts'
-import { prepareNetworks } from './network.ts'
+import { prepareNetworks } from '../networks.ts'
 import { parseTime, timeOf } from './time.ts'
 
 /** Whether a value of the question passes; it may be missing or of any kind. */

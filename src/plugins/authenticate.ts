@@ -29,7 +29,7 @@ export interface AuthenticateOptions {
   readonly authenticators: readonly Authenticator[]
   /** Named in challenges. Default `model-guard`. */
   readonly realm?: string
-  /** Attempts by address, for requests whose credential is not already known to be good. Default 300 in 60 seconds. */
+  /** Attempts by address, with a credential that is not already known to be good and costs more to verify than to count, or with none. Default 300 in 60 seconds. */
   readonly edge?: EdgeLimitOptions
   /** Bad credentials, by address and by key id and address: answers slow down, then are 429. A good credential always passes. */
   readonly failedAttempts?: FailedAttemptsOptions

@@ -77,6 +77,19 @@ t.test('a checkpoint covers what was appended, and the log verifies', async (t) 
   t.same(published, [0, 1, 600])
 })
 
+t.test('memory that is used again for new tiles changes nothing that was published', async (t) => {
+  const directory = t.testdir()
+  const log = await openTestLog(directory)
+  // Records go on coming while tiles of the ones before are written, and after.
+  for (let round = 0; round < 4; round++) {
+    await appendAll(log, round * 1200, round * 1200 + 600)
+    const published = log.checkpoint()
+    await Promise.all([published, appendAll(log, round * 1200 + 600, round * 1200 + 1200)])
+  }
+  await log.close()
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 4800, checkpointSize: 4800 })
+})
+
 t.test('tiles and checkpoint follow a record within the interval', async (t) => {
   const directory = t.testdir()
   const sizes: number[] = []

@@ -1,6 +1,5 @@
 import { createHash, generateKeyPairSync, type JsonWebKey } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import Provider, { type Configuration } from 'oidc-provider'
 import t, { type Test } from 'tap'
 import type { Authenticator } from '../../src/authn/authenticator.ts'
@@ -10,6 +9,7 @@ import { memoryReplayStore } from '../../src/authn/replay-store.ts'
 import type { Principal } from '../../src/principal.ts'
 import { requestFacts } from '../helpers/facts.ts'
 import { memberOf, textOf } from '../helpers/json.ts'
+import { listen } from '../helpers/listen.ts'
 import { signed } from '../helpers/tokens.ts'
 
 const audience = 'https://models.example'
@@ -19,15 +19,7 @@ const refusedFor = (reason: string) => ({ code: 'FMG_ERR_CREDENTIAL_INVALID', re
 /** A provider of this process; its keys are changed by starting another in its place. */
 async function startProvider (t: Test, format: 'jwt' | 'opaque'): Promise<{ issuer: string, rotate: (...kids: string[]) => void }> {
   let handler: RequestListener = () => undefined
-  const server = createServer((request, response) => { handler(request, response) })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  const issuer = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  const { url: issuer } = await listen(t, (request, response) => { handler(request, response) })
   return {
     issuer,
     rotate (...kids) {

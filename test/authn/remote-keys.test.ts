@@ -1,28 +1,21 @@
-import { createServer, type RequestListener } from 'node:http'
-import { once } from 'node:events'
+import type { RequestListener } from 'node:http'
 import t, { type Test } from 'tap'
 import type { Authenticator } from '../../src/authn/authenticator.ts'
 import { jwt } from '../../src/authn/jwt.ts'
 import type { JwtIssuerOptions } from '../../src/authn/jwt-issuer.ts'
 import type { Principal } from '../../src/principal.ts'
 import { requestFacts } from '../helpers/facts.ts'
+import { listen } from '../helpers/listen.ts'
 import { nowSeconds, testIssuer, type TestIssuer } from '../helpers/tokens.ts'
 
 /** A server of this machine, and what it was asked. */
 async function serve (t: Test, listener: RequestListener): Promise<{ url: string, asked: string[] }> {
   const asked: string[] = []
-  const server = createServer((request, response) => {
+  const { url } = await listen(t, (request, response) => {
     asked.push(String(request.url))
     listener(request, response)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  return { url: `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`, asked }
+  return { url, asked }
 }
 
 /** An issuer that answers on this machine; what it answers can be changed. */

@@ -1,28 +1,19 @@
-import { createServer } from 'node:http'
-import { once } from 'node:events'
 import t, { type Test } from 'tap'
+import { listen } from '../helpers/listen.ts'
 import { testIssuer, type TestIssuer } from '../helpers/tokens.ts'
 import { startServer } from '../helpers/server.ts'
 
 /** An issuer that publishes its key on this machine. */
 async function issuerOf (t: Test): Promise<{ readonly issuer: TestIssuer, readonly stop: () => void }> {
   const published: { issuer?: TestIssuer } = {}
-  const server = createServer((request, response) => {
+  const { url, stop } = await listen(t, (request, response) => {
     const answers: Record<string, unknown> = {
       '/.well-known/openid-configuration': { issuer: published.issuer?.issuer, jwks_uri: `${String(published.issuer?.issuer)}/jwks` },
       '/jwks': { keys: [published.issuer?.jwk] }
     }
     response.end(JSON.stringify(answers[String(request.url)]))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const stop = (): void => {
-    server.closeAllConnections()
-    server.close()
-  }
-  t.teardown(stop)
-  const { port } = server.address() as { port: number }
-  published.issuer = testIssuer(`http://127.0.0.1:${port}`)
+  published.issuer = testIssuer(url)
   return { issuer: published.issuer, stop }
 }
 
