@@ -25,12 +25,13 @@ export async function startRedis () {
 
 /**
  * A Redis of one's own on a free loopback port, which keeps nothing on disk; also gone when this process ends.
- * @returns {Promise<RunningRedis & { pid: number }>} `pid`, so that a test can pause or kill it.
+ * @param {number} [wantedPort] Where another has been, whose clients are to find this one.
+ * @returns {Promise<RunningRedis & { pid: number, port: number }>} `pid`, so that a test can pause or kill it.
  */
-export async function startPrivateRedis () {
+export async function startPrivateRedis (wantedPort) {
   const program = findProgram()
   const folder = mkdtempSync(path.join(tmpdir(), 'model-guard-redis-'))
-  const port = await freePort()
+  const port = wantedPort ?? await freePort()
   const child = spawn(program, ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder])
   const gone = new Promise((resolve) => child.once('close', resolve))
   const clean = () => {
@@ -50,7 +51,7 @@ export async function startPrivateRedis () {
     await stop()
     throw error
   }
-  return { url: `redis://127.0.0.1:${port}`, pid: child.pid ?? 0, stop }
+  return { url: `redis://127.0.0.1:${port}`, port, pid: child.pid ?? 0, stop }
 }
 
 /** @returns {string} */

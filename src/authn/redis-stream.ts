@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { anyThat, listOf, string } from '../options.ts'
-import type { RedisClient, RedisConnection } from './redis-client.ts'
+import type { RedisClient } from './redis-client.ts'
 
 /** An entry of a stream: its fields by name. */
 export type StreamEntry = ReadonlyMap<string, string>
@@ -21,25 +21,23 @@ const pauseMs = 100
  * @param onError told of every read that failed; it is tried again.
  */
 export function followStream (client: RedisClient, key: string, from: string, take: (entry: StreamEntry) => Promise<void>, onError: (error: unknown) => void): StreamFollower {
-  let connection = connect(client)
-  let position = from
+  let reader = connect(client, from)
   const closing = new AbortController()
   const reading = follow()
   return {
     restart (after) {
-      position = after
-      connection.disconnect()
-      connection = connect(client)
+      reader.leave()
+      reader = connect(client, after)
     },
     async close () {
       closing.abort()
-      connection.disconnect()
+      reader.leave()
       await reading
     }
   }
 
   async function follow (): Promise<void> {
-    while (!closing.signal.aborted) await readOnce().catch(pause)
+    while (!closing.signal.aborted) await readOnce(reader).catch(pause)
   }
 
   async function pause (error: unknown): Promise<void> {
@@ -48,14 +46,14 @@ export function followStream (client: RedisClient, key: string, from: string, ta
     await setTimeout(pauseMs)
   }
 
-  async function readOnce (): Promise<void> {
-    const answer = await connection.call('XREAD', 'COUNT', 1000, 'BLOCK', 0, 'STREAMS', key, position)
+  async function readOnce (connection: Connection): Promise<void> {
+    const answer = await connection.ask('XREAD', 'COUNT', 1000, 'BLOCK', 0, 'STREAMS', key, connection.position)
     // RESP2 puts each stream in a list of its own, RESP3 has a map, which ioredis gives as keys and values in a row.
     const streams = listOf(anything)(answer, 'XREAD')
     const entries = typeof streams[0] === 'string' ? streams[1] : listOf(anything)(streams[0], 'XREAD')[1]
     for (const [id, entry] of readEntries(entries)) {
       await take(entry)
-      position = id
+      connection.position = id
     }
   }
 }
@@ -79,9 +77,28 @@ export function readPairs (answer: unknown): ReadonlyMap<string, string> {
   return pairs
 }
 
-function connect (client: RedisClient): RedisConnection {
+interface Connection {
+  /** Of the last entry that was taken from it. */
+  position: string
+  readonly ask: (command: string, ...args: (string | number)[]) => Promise<unknown>
+  /** Fails what is asked at once: ioredis would leave it open for ever where the connection is just looking for its server. */
+  readonly leave: () => void
+}
+
+function connect (client: RedisClient, position: string): Connection {
   const connection = client.duplicate()
   // ioredis prints what nobody listens for; the read that fails tells it.
   connection.on?.('error', () => undefined)
-  return connection
+  const left = new AbortController()
+  return {
+    position,
+    ask: async (command, ...args) => await new Promise((resolve, reject) => {
+      left.signal.onabort = () => { reject(new Error('the connection was given up')) }
+      connection.call(command, ...args).then(resolve, reject)
+    }),
+    leave () {
+      connection.disconnect()
+      left.abort()
+    }
+  }
 }

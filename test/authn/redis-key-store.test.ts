@@ -24,9 +24,7 @@ async function openNode (t: Test, options: Partial<RedisKeyStoreOptions> & Pick<
   return store
 }
 
-function redisPlace (t: Test): TestedPlace {
-  const client = connectRedis(t)
-  const prefix = freshPrefix()
+function redisPlace (t: Test, client = connectRedis(t), prefix = freshPrefix()): TestedPlace {
   return {
     open: async (options = {}) => await openNode(t, { client, prefix, ...options }),
     read: async () => ({ head: await client.get(`{${prefix}}head`) ?? '', keys: new Map(Object.entries(await client.hgetall(`{${prefix}}keys`))) }),
@@ -144,6 +142,41 @@ t.test('a node that hears nothing for longer than it may refuses, or serves wher
   process.kill(redis.pid, 'SIGCONT')
   await until(() => refusing.recall?.(keyId) !== null)
   t.match(await refusing.find(keyId), { keyId })
+})
+
+t.test('a node finds a Redis that died and was restored, and closes where it never comes back', async (t) => {
+  const first = await startPrivateRedis()
+  const prefix = freshPrefix()
+  const client = connectRedis(t, first.url)
+  // Readers that, once alone, do not look for their Redis again.
+  const readers: Redis[] = []
+  const patient: RedisKeyStoreOptions['client'] = {
+    call: async (command, ...args) => await client.call(command, ...args),
+    duplicate () {
+      const reader = client.duplicate({ retryStrategy: () => 3_600_000 })
+      readers.push(reader)
+      return reader
+    }
+  }
+  const hand = handClock()
+  const { reasons, onError } = noteReasons()
+  const node = await redisKeyStore({ client: patient, pepper, prefix, heartbeatMs: 20, maxStalenessMs: 5000, clock: hand.clock, onError })
+  const { keyId } = await createKey(node)
+  const backup = await redisPlace(t, client, prefix).read()
+  await first.stop()
+  await until(() => readers[0]?.status === 'reconnecting')
+  hand.now = 20_000
+  await until(() => reasons.includes('key-store-stale'))
+
+  const second = await startPrivateRedis(first.port)
+  const restored = redisPlace(t, connectRedis(t, second.url), prefix)
+  await restored.write(backup)
+  await until(() => node.recall?.(keyId) !== null)
+  await revokeApiKey(await restored.open(), keyId, 7)
+  await until(() => node.recall?.(keyId)?.revokedAt === 7)
+  await second.stop()
+  await until(() => readers.at(-1)?.status === 'reconnecting')
+  await node.close()
 })
 
 t.test('a node that stood where the log was trimmed reads the store again', async (t) => {
