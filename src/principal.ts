@@ -25,6 +25,8 @@ export interface Credential {
   readonly expiresAt?: number
   /** Thumbprint of the key or certificate that this credential is bound to. */
   readonly boundTo?: string
+  /** Scopes that it may be used for, whatever else its principal may do (`model:predict:fraud-*`). Left out, it is not limited. */
+  readonly limitedTo?: readonly string[]
 }
 
 /** Freezes a principal and everything in it, so that no later hook can change who is asking. */

@@ -121,7 +121,8 @@ function checkKey (record: KeyRecord | null, secret: Secret | undefined, maxLife
 }
 
 function principalOf ({ keyId, principal }: KeyRecord, expiresAt: number): Principal {
-  return freezePrincipal({ ...principal, credential: { method: 'api-key', id: keyId, expiresAt } })
+  const limit = principal.scopes.length > 0 ? { limitedTo: principal.scopes } : {}
+  return freezePrincipal({ ...principal, credential: { method: 'api-key', id: keyId, expiresAt, ...limit } })
 }
 
 function bad (reason: string): Error {

@@ -1,5 +1,6 @@
 import { optionInvalid } from '../options.ts'
 import type { Principal } from '../principal.ts'
+import { readScopes } from '../scope.ts'
 import { readAddressRanges } from './address-ranges.ts'
 import { drawApiKey, formatApiKey, isEnvironment } from './api-key-format.ts'
 import { keyDigest } from './key-digest.ts'
@@ -7,7 +8,7 @@ import type { KeyStore } from './key-store.ts'
 import { secretLife, type KeyTerms } from './key-terms.ts'
 
 export interface NewApiKey {
-  /** Who the holder is; `id` is required, all else has a safe default (`service`, no roles, no scopes). */
+  /** Who the holder is; `id` is required, all else has a safe default (`service`, no roles). Its scopes limit the key; with none it is not limited. */
   readonly principal: Partial<Omit<Principal, 'credential'>> & { readonly id: string, readonly tier: string }
   readonly label?: string
   /** Part of the key's text. Default `live`. */
@@ -29,11 +30,12 @@ export interface CreatedApiKey {
 
 /**
  * Makes a key and stores what is needed to recognise it.
- * @throws FMG_ERR_OPTION_INVALID for a lifetime, an environment or an address range that cannot be.
+ * @throws FMG_ERR_OPTION_INVALID for a lifetime, an environment, a scope or an address range that cannot be.
  */
 export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted: NewApiKey, terms: KeyTerms = {}): Promise<CreatedApiKey> {
   const { principal, label = '', environment = 'live' } = wanted
   if (!isEnvironment(environment)) throw optionInvalid('environment', '1 to 16 lower-case letters or digits', environment)
+  const scopes = readScopes(principal.scopes ?? [], 'principal.scopes')
   const allowedAddresses = readAddressRanges(wanted.allowedAddresses, 'allowedAddresses')
   const { issuedAt, expiresAt } = secretLife(wanted.lifetimeDays, terms)
   const parts = drawApiKey(environment)
@@ -41,7 +43,7 @@ export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted:
     keyId: parts.keyId,
     version: 1,
     digest: keyDigest(pepper, parts.secret),
-    principal: { type: 'service', roles: [], scopes: [], attributes: {}, ...principal },
+    principal: { type: 'service', roles: [], attributes: {}, ...principal, scopes },
     allowedAddresses,
     label,
     createdAt: issuedAt,

@@ -1,4 +1,4 @@
-import { functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
+import { boolean, functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { checkClaims } from './access-claims.ts'
@@ -28,6 +28,11 @@ export interface IntrospectionOptions {
   readonly clientSecret: SecretSource
   readonly claims?: ClaimNames
   readonly grants?: Grants
+  /**
+   * Whether a token is good only for what its scopes name in the form `model:predict:fraud-*`; other words of it name nothing.
+   * Default `false`: its scopes are for policies to read.
+   */
+  readonly limitByScopes?: boolean
   /** Tier of principals, where no claim names one that may be granted. */
   readonly tier: string
   /** How long an answer counts, at most: a token that was revoked is good for so long. Default 30. */
@@ -60,6 +65,7 @@ const readOptions = object({
   clientSecret: havingMethods<SecretSource>('read'),
   claims: readClaimNames,
   grants: readGrants,
+  limitByScopes: withDefault(boolean, false),
   tier: string(),
   cacheSeconds: withDefault(integer({ min: 0 }), 30),
   maxCached: withDefault(integer({ min: 1 }), 100_000),

@@ -1,5 +1,5 @@
 import { KeyObject } from 'node:crypto'
-import { anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Reader } from '../options.ts'
+import { anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Reader } from '../options.ts'
 import type { ClaimRules } from './access-claims.ts'
 import { isTrustworthyUrl, readUrl, type Fetch } from './fetch-json.ts'
 import { readClaimNames, readGrants, type ClaimNames, type Grants, type PrincipalRules } from './jwt-principal.ts'
@@ -28,6 +28,11 @@ export interface JwtIssuerOptions {
   readonly maxLifetimeSeconds?: number
   readonly claims?: ClaimNames
   readonly grants?: Grants
+  /**
+   * Whether a token is good only for what its scopes name in the form `model:predict:fraud-*`; other words of it name nothing.
+   * Default `false`: its scopes are for policies to read.
+   */
+  readonly limitByScopes?: boolean
   /** Tier of its principals, where no claim names one that it may grant. */
   readonly tier: string
   /** Time within which its keys must be there. Default 5,000. */
@@ -64,6 +69,7 @@ const readOptions = object({
   maxLifetimeSeconds: withDefault(integer({ min: 1 }), 86_400),
   claims: readClaimNames,
   grants: readGrants,
+  limitByScopes: withDefault(boolean, false),
   tier: string(),
   timeoutMs: withDefault(integer({ min: 1, max: 60_000 }), 5_000),
   maxBytes: withDefault(integer({ min: 1 }), 262_144),

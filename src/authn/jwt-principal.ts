@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { allOptional, listOf, object, optional, recordOf, string, withDefault, type Read, type Reader } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
+import { isScope } from '../scope.ts'
 import { actorOf, type AccessClaims } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
 import { isJsonObject } from './strict-json.ts'
@@ -53,6 +54,7 @@ export const readGrants = withDefault(object({ orgs: names, roles: names, tiers:
 export interface PrincipalRules {
   readonly issuer: string
   readonly tier: string
+  readonly limitByScopes: boolean
   readonly claims: Read<typeof readClaimNames>
   readonly grants: Read<typeof readGrants>
 }
@@ -62,23 +64,24 @@ export interface PrincipalRules {
  * @throws FMG_ERR_CREDENTIAL_INVALID when a claim is not of its kind, or an organisation is not this issuer's to name.
  */
 export function principalOf (token: string, claims: AccessClaims, binding: TokenBinding | null, rules: PrincipalRules): Principal {
-  const { issuer, grants, claims: { org, team, tier, roles, scopes, attributes } } = rules
+  const { issuer, grants, claims: paths } = rules
   const read = (path: readonly string[] | undefined): unknown => path === undefined ? undefined : claimAt(claims.all, path)
-  const named = { org: optionalText(read(org)), team: optionalText(read(team)), tier: optionalText(read(tier)) ?? rules.tier }
+  const named = { org: optionalText(read(paths.org)), team: optionalText(read(paths.team)), tier: optionalText(read(paths.tier)) ?? rules.tier }
   if (named.org !== undefined && !grants.orgs.includes(named.org)) throw badCredential('jwt-org-not-granted')
   const boundTo = binding?.certificate ?? binding?.key
-  const more = { clientId: claims.clientId, actor: actorOf(claims.all), ...Object.fromEntries(Object.entries(attributes).map(([name, path]) => [name, read(path)])) }
+  const scopes = words(read(paths.scopes), 'text')
+  const more = { clientId: claims.clientId, actor: actorOf(claims.all), ...Object.fromEntries(Object.entries(paths.attributes).map(([name, path]) => [name, read(path)])) }
   return freezePrincipal({
     id: `${issuer}|${claims.subject}`,
     // RFC 9068 section 2.2: a client that acts for itself is its own subject.
     type: claims.subject === claims.clientId ? 'service' : 'user',
     ...defined({ org: named.org, team: named.team }),
     tier: grants.tiers.includes(named.tier) ? named.tier : rules.tier,
-    roles: words(read(roles), 'list').filter((role) => grants.roles.includes(role)),
-    scopes: words(read(scopes), 'text'),
+    roles: words(read(paths.roles), 'list').filter((role) => grants.roles.includes(role)),
+    scopes,
     attributes: defined(more),
     // A token without an id is known by its digest, of which nobody can make a token.
-    credential: { method: 'jwt', id: claims.tokenId ?? createHash('sha256').update(token).digest('base64url'), issuer, expiresAt: claims.expiresAt, ...defined({ boundTo }) }
+    credential: { method: 'jwt', id: claims.tokenId ?? createHash('sha256').update(token).digest('base64url'), issuer, expiresAt: claims.expiresAt, ...defined({ boundTo }), ...rules.limitByScopes && { limitedTo: scopes.filter(isScope) } }
   })
 }
 

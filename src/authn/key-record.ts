@@ -1,4 +1,5 @@
 import { anyThat, integer, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../options.ts'
+import { readScopes } from '../scope.ts'
 import { readAddressRanges } from './address-ranges.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
 
@@ -24,7 +25,7 @@ export const readKeyRecord: Reader<KeyRecord> = object({
     team: optional(string()),
     tier: string(),
     roles: listOf(string()),
-    scopes: listOf(string()),
+    scopes: readScopes,
     attributes: withDefault(attributes, {})
   }),
   allowedAddresses: readAddressRanges,

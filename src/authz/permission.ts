@@ -1,4 +1,4 @@
-import { compileGlob, isGlob, type TextTest } from './glob.ts'
+import { compileGlob, isGlob, type TextTest } from '../glob.ts'
 import { type PolicyNode, unexpected } from './node.ts'
 import { readSegments, readText } from './readers.ts'
 

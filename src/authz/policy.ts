@@ -17,8 +17,8 @@ export interface Decision {
   readonly allowed: boolean
   /** Name of the rule or role permission that decided (`rule:nobody deletes…`, `role:analyst`); `null` when nothing matched. */
   readonly rule: string | null
-  /** `allowed`, `forbidden`, `no-match` or `policy-error`. */
-  readonly reason: 'allowed' | 'forbidden' | 'no-match' | 'policy-error'
+  /** `allowed`, `forbidden`, `no-match`, `policy-error`, or `insufficient-scope` where the credential is limited to less. */
+  readonly reason: 'allowed' | 'forbidden' | 'no-match' | 'policy-error' | 'insufficient-scope'
 }
 
 /** Judges. A user's own may answer later; one that throws denies. */

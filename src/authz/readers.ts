@@ -1,4 +1,4 @@
-import { maxSegment } from './glob.ts'
+import { maxSegment } from '../glob.ts'
 import { type MappingNode, type PolicyNode, policyInvalid, quote, unexpected, unknownWord } from './node.ts'
 
 // A name is printed and recorded: one that breaks its line, or turns the direction of writing, would look like something else.

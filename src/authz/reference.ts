@@ -1,5 +1,5 @@
 import { type Attribute, attributeOf, type Owner, type Question } from './attribute.ts'
-import { maxSegment } from './glob.ts'
+import { maxSegment } from '../glob.ts'
 import { type Place, policyInvalid, quote, unknownWord } from './node.ts'
 
 /** A text of the file cut into what stands there literally and what is looked up for each question. */

@@ -1,5 +1,5 @@
 import type { Attribute, Owner, Question } from './attribute.ts'
-import { compileGlob, isGlob, matchesSegments, type TextTest } from './glob.ts'
+import { compileGlob, isGlob, matchesSegments, type TextTest } from '../glob.ts'
 import { equals, type Match, someMatch } from './match.ts'
 import { type PolicyNode, type ScalarNode, unexpected } from './node.ts'
 import { readOperators } from './operand.ts'

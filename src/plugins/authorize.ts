@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import type { Context, Decision, Policy } from '../authz/policy.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, object, optional } from '../options.ts'
+import { isInScope, scopeFor, type ScopeParts } from '../scope.ts'
 import { isPreflight, type Access } from './access.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
@@ -43,7 +44,7 @@ export const authorize = fp(async function authorize (app: FastifyInstance, opti
 
   app.addHook('onRequest', function authorizeByUrl (request, reply, done) {
     const { access } = rulesOf(request)
-    if (access === undefined) refuse(denied('route-unguarded'), mode, request, reply, done)
+    if (access === undefined) refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason: 'route-unguarded' }), mode, request, reply, done)
     else if (typeof access === 'object' && access.resource.from === 'url' && !isPreflight(request)) judge(access, request, reply, done)
     else done()
   })
@@ -54,27 +55,33 @@ export const authorize = fp(async function authorize (app: FastifyInstance, opti
     else judge(access, request, reply, done)
   })
 
-  function judge (access: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const conclude = (decision: Decision): void => {
-      const { allowed, rule, reason } = decision
+  function judge ({ action, resource }: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const conclude = ({ allowed, rule, reason }: Decision, headers?: Readonly<Record<string, string>>): void => {
       request.decision = { allowed, rule, reason, policy: policy.id }
       if (allowed) done()
-      else refuse(denied(reason), mode, request, reply, done)
+      else refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason, headers }), mode, request, reply, done)
     }
     const fail = (error: unknown): void => { refuse(error, mode, request, reply, done) }
+    const { principal } = request
+    // Only in observe mode does a request without a principal come this far.
+    if (principal === null) {
+      conclude({ allowed: false, rule: null, reason: 'no-match' })
+      return
+    }
     try {
-      const decision = ask(access, request)
-      if (decision instanceof Promise) decision.then(conclude, fail)
+      const asked = resource.resolve(request)
+      const { limitedTo } = principal.credential
+      const { type, id } = asked
+      if (limitedTo !== undefined && !isInScope(limitedTo, { type, action, id })) {
+        conclude({ allowed: false, rule: null, reason: 'insufficient-scope' }, { 'www-authenticate': scopeChallenge({ type, action, id }) })
+        return
+      }
+      const decision = policy.decide(principal, action, asked, contextOf(request, context))
+      if (decision instanceof Promise) decision.then((later) => { conclude(later) }, fail)
       else conclude(decision)
     } catch (error) {
       fail(error)
     }
-  }
-
-  function ask ({ action, resource }: Rule, request: FastifyRequest): Decision | Promise<Decision> {
-    // Only in observe mode does a request without a principal come this far.
-    if (request.principal === null) return { allowed: false, rule: null, reason: 'no-match' }
-    return policy.decide(request.principal, action, resource.resolve(request), contextOf(request, context))
   }
 }, { name: pluginName('authorize'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
 
@@ -83,8 +90,9 @@ function contextOf (request: FastifyRequest, more?: (request: FastifyRequest) =>
   return more === undefined ? own : { ...more(request), ...own }
 }
 
-function denied (reason: string): Error {
-  return guardError('FMG_ERR_ACCESS_DENIED', { reason })
+/** RFC 6750 section 3.1. */
+function scopeChallenge (wanted: ScopeParts): string {
+  return `Bearer error="insufficient_scope", scope="${scopeFor(wanted)}"`
 }
 
 /** Names every route that does not say who may use it, and in enforce mode does not let the server start. */

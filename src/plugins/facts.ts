@@ -13,8 +13,8 @@ export function factsWriter (log: AuditLog, maxRemembered = 100_000): (principal
   const written = new Set<string>()
 
   function write (principal: Principal, user: string): string {
-    const { type, org, team, tier, roles, scopes } = principal
-    const detail = { type, org, team, tier, roles, scopes }
+    const { type, org, team, tier, roles, scopes, credential: { limitedTo } } = principal
+    const detail = { type, org, team, tier, roles, scopes, limited_to: limitedTo }
     const digest = `sha256:${hash('sha256', canonicalJson({ ...detail, user }))}`
     if (written.size >= maxRemembered) written.clear()
     if (!written.has(digest)) {

@@ -33,12 +33,13 @@ t.test('keys are made, listed, rotated and revoked', async (t) => {
   })
   await chmod(pepper, 0o600)
   t.match(await keys('list'), { status: 0, stdout: 'no keys\n' })
-  const created = await keys('create', '--id', 'ann', '--org', 'acme', '--team', 'red', '--role', 'analyst', '--role', 'viewer', '--scope', 'digits', '--tier', 'trial', '--type', 'user', '--label', 'laptop', '--address', '10.0.0.0/8', '--days', '7', '--environment', 'test', '--json')
+  const created = await keys('create', '--id', 'ann', '--org', 'acme', '--team', 'red', '--role', 'analyst', '--role', 'viewer', '--scope', 'model:predict:digits', '--tier', 'trial', '--type', 'user', '--label', 'laptop', '--address', '10.0.0.0/8', '--days', '7', '--environment', 'test', '--json')
   t.match(created, { status: 0, stderr: '' })
   const { key, keyId } = JSON.parse(created.stdout) as { key: string, keyId: string }
   t.match(key, new RegExp(`^fmg_test_${keyId}_`))
   t.match(await keys('create', '--id', 'bob'), { status: 0, stdout: /^fmg_live_\S+\n\nThis is the only time it is shown\. Key id \S{12}, good until 20/ })
   t.match(await keys('create', '--id', 'bob', '--days', 'x'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: lifetimeDays/ })
+  t.match(await keys('create', '--id', 'bob', '--scope', 'digits'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: principal\.scopes\[0\] must be a scope like model:predict/ })
   t.match(await keys('create', '--id', 'bob', '--address', '10.0.0.0/33'), { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: allowedAddresses\[0\] must be a network/ })
 
   const listed = await keys('list', '--pepper', pepper)
@@ -60,7 +61,7 @@ t.test('keys are made, listed, rotated and revoked', async (t) => {
   t.match(await keys('revoke', 'nobodynobody'), { status: 1, stdout: 'there is no key nobodynobody\n' })
   t.match(await keys('rotate', keyId), { status: 1, stdout: `there is no key ${keyId}, or it is revoked\n` })
   const { keys: shown } = JSON.parse((await keys('list', '--json')).stdout) as { keys: unknown[] }
-  t.match(shown[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['digits'], tier: 'trial', allowedAddresses: ['10.0.0.0/8'] })
+  t.match(shown[0], { keyId, state: 'revoked', org: 'acme', team: 'red', roles: ['analyst', 'viewer'], scopes: ['model:predict:digits'], tier: 'trial', allowedAddresses: ['10.0.0.0/8'] })
 })
 
 t.test('keys in Redis are made, listed, rotated and revoked alike', async (t) => {
