@@ -2,7 +2,7 @@ import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, object, withDefault } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { addressTest } from './address-ranges.ts'
-import { parseApiKey, type ApiKeyParts } from './api-key-format.ts'
+import { parseApiKey } from './api-key-format.ts'
 import type { Authenticator } from './authenticator.ts'
 import { credentialCache } from './credential-cache.ts'
 import { digestsEqual, keyDigest } from './key-digest.ts'
@@ -73,7 +73,7 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
       if (key === null) throw bad('api-key-malformed')
       const record = await store.find(key.keyId)
       const now = clock()
-      const known = checkKey(record, presentedSecret(key, record, pepper), maxLifetimeDays, now)
+      const known = checkKey(record, secretOf(record, keyDigest(pepper, presented.value)), maxLifetimeDays, now)
       if (known.comesFrom?.(facts.address) === false) throw bad('api-key-address')
       verified.set(presented.value, known)
       noteUse(known, now)
@@ -100,9 +100,8 @@ interface Secret {
   readonly whenOver: string
 }
 
-/** Which secret was presented: one hash and two comparisons, whatever the outcome. */
-function presentedSecret (key: ApiKeyParts, record: KeyRecord | null, pepper: Uint8Array): Secret | undefined {
-  const digest = keyDigest(pepper, key.secret)
+/** Which secret was presented: two comparisons, whatever the outcome. */
+function secretOf (record: KeyRecord | null, digest: string): Secret | undefined {
   const secrets: readonly Secret[] = [
     { digest: record?.digest ?? nobody, expiresAt: record?.expiresAt ?? 0, whenOver: 'api-key-expired' },
     { digest: record?.previous?.digest ?? nobody, expiresAt: record?.previous?.graceExpiresAt ?? 0, whenOver: 'api-key-rotated' }

@@ -39,10 +39,11 @@ export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted:
   const allowedAddresses = readAddressRanges(wanted.allowedAddresses, 'allowedAddresses')
   const { issuedAt, expiresAt } = secretLife(wanted.lifetimeDays, terms)
   const parts = drawApiKey(environment)
+  const key = formatApiKey(parts)
   await store.add({
     keyId: parts.keyId,
     version: 1,
-    digest: keyDigest(pepper, parts.secret),
+    digest: keyDigest(pepper, key),
     principal: { type: 'service', roles: [], attributes: {}, ...principal, scopes },
     allowedAddresses,
     label,
@@ -50,5 +51,5 @@ export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted:
     issuedAt,
     expiresAt
   })
-  return { keyId: parts.keyId, key: formatApiKey(parts), expiresAt }
+  return { keyId: parts.keyId, key, expiresAt }
 }

@@ -1,11 +1,11 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
 /**
- * HMAC-SHA-256 of a secret under the pepper, hex.
+ * HMAC-SHA-256 of a whole key under the pepper, hex: of its every word, so that a key has one spelling.
  * A fast hash is right for 256 random bits; the pepper, kept apart, makes a stolen store useless to match leaked keys against.
  */
-export function keyDigest (pepper: Uint8Array, secret: string): string {
-  return createHmac('sha256', pepper).update(secret).digest('hex')
+export function keyDigest (pepper: Uint8Array, key: string): string {
+  return createHmac('sha256', pepper).update(key).digest('hex')
 }
 
 // Digests are compared, not secrets: equal lengths, so that timing says nothing about the key.

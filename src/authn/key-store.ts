@@ -5,7 +5,7 @@ export interface KeyRecord {
   readonly keyId: string
   /** 1 when it is made, one more with every change. */
   readonly version: number
-  /** HMAC-SHA-256 of the secret under the pepper, hex. */
+  /** HMAC-SHA-256 of the whole key under the pepper, hex. */
   readonly digest: string
   /** The secret before the last rotation. */
   readonly previous?: PreviousSecret

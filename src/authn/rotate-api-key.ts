@@ -31,13 +31,13 @@ export async function rotateApiKey (store: KeyStore, pepper: Uint8Array, keyId: 
   if (!(graceHours >= 0 && Number.isFinite(graceHours))) throw optionInvalid('graceHours', 'at least 0', graceHours)
   if (!isEnvironment(environment)) throw optionInvalid('environment', '1 to 16 lower-case letters or digits', environment)
   const { issuedAt, expiresAt } = secretLife(rotation.lifetimeDays, terms)
-  const parts = { ...drawApiKey(environment), keyId }
-  const digest = keyDigest(pepper, parts.secret)
+  const key = formatApiKey({ ...drawApiKey(environment), keyId })
+  const digest = keyDigest(pepper, key)
   const changed = await store.update(keyId, (record) => {
     if (record.revokedAt !== undefined) return null
     const graceExpiresAt = Math.min(issuedAt + Math.round(graceHours * hourMs), record.expiresAt)
     return { ...record, digest, issuedAt, expiresAt, previous: { digest: record.digest, graceExpiresAt } }
   })
   if (changed?.previous === undefined) return null
-  return { keyId, key: formatApiKey(parts), expiresAt, graceExpiresAt: changed.previous.graceExpiresAt }
+  return { keyId, key, expiresAt, graceExpiresAt: changed.previous.graceExpiresAt }
 }

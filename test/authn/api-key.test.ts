@@ -54,12 +54,20 @@ t.test('a key has its published shape and every single wrong character is notice
   await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: key.length - 1 }), fc.constantFrom('0', 'a', 'Z', '_', 'é', ' '), async (at, letter) => {
     fc.pre(key.charAt(at) !== letter)
     const wrong = key.slice(0, at) + letter + key.slice(at + 1)
-    // The checksum covers key id and secret; the environment is a label.
+    // The checksum covers key id and secret; another environment is found by the digest.
     if (at >= 4 && at < 8 && /^[a-z0-9]$/.test(letter)) return
     await t.rejects(Promise.resolve(authenticator.authenticate(header(wrong), requestFacts())), refusedFor('api-key-malformed'))
   }))
   t.same(store.asked, [])
   t.equal(parseApiKey(`${key}\n`), null)
+})
+
+t.test('a key of one environment is not one of another', async (t) => {
+  const store = memoryStore()
+  const authenticator = apiKey({ store, pepper })
+  const { key } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' }, environment: 'test' })
+  await t.rejects(Promise.resolve(authenticator.authenticate(header(key.replace('fmg_test_', 'fmg_live_')), requestFacts())), refusedFor('api-key-wrong-secret'))
+  t.match(await authenticator.authenticate(header(key), requestFacts()), { id: 'ann' })
 })
 
 t.test('the right key gives its frozen principal, and is recalled afterwards', async (t) => {
