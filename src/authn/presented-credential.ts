@@ -11,6 +11,8 @@ export type CredentialProblem = 'credential-missing' | 'two-credentials' | 'cred
 
 // Above any key or token this package issues; a longer one is refused before anything is computed over it.
 const maxLength = 8192
+// Names of what comes another way: in this header they would pass for it.
+const notInAuthorization: ReadonlySet<string> = new Set(['x-api-key', 'certificate'])
 
 /**
  * Finds the credential of a request.
@@ -40,5 +42,6 @@ function readCredential (header: 'authorization' | 'x-api-key', text: string): P
   const space = text.indexOf(' ')
   if (space < 1) return 'authorization-malformed'
   // RFC 9110 section 11.1: schemes are case-insensitive.
-  return { scheme: text.slice(0, space).toLowerCase(), value: text.slice(space + 1).trimStart() }
+  const scheme = text.slice(0, space).toLowerCase()
+  return notInAuthorization.has(scheme) ? 'authorization-malformed' : { scheme, value: text.slice(space + 1).trimStart() }
 }

@@ -182,6 +182,7 @@ t.test('a request has one credential or none that counts', async (t) => {
   t.equal(presentedCredential(['authorization', 'malformed', 'x-api-key', 'a']), 'two-credentials', 'whatever the first one was')
   t.equal(presentedCredential(['authorization', 'Bearer']), 'authorization-malformed')
   t.equal(presentedCredential(['authorization', ' Bearer a']), 'authorization-malformed')
+  for (const scheme of ['X-API-Key', 'certificate']) t.equal(presentedCredential(['authorization', `${scheme} a`]), 'authorization-malformed', 'what comes another way')
   t.equal(presentedCredential(['x-api-key', 'a'.repeat(8193)]), 'credential-too-long')
 })
 
