@@ -2,17 +2,38 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseDocument } from 'yaml'
 import type { Durability } from '../audit/appender.ts'
+import type { CertificateIdentity } from '../authn/certificate-identity.ts'
+import type { ForwardedForm } from '../authn/forwarded-certificate.ts'
 import type { JwtIssuerOptions } from '../authn/jwt-issuer.ts'
+import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { guardError } from '../errors.ts'
 import { readWindows } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, integer, listOf, object, oneOf, optional, recordOf, string, withDefault, type Read } from '../options.ts'
+import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
   standard: { windows: [{ name: 'burst', quota: 20, windowSeconds: 1 }, { name: 'minute', quota: 600, windowSeconds: 60 }] },
   unlimited: { windows: [{ name: 'second', quota: 10_000, windowSeconds: 1 }] }
 }
+
+// Read in full by `mtls`.
+const readIdentity = anyThat((value): value is CertificateIdentity => typeof value === 'object' && value !== null, 'an identity')
+
+const readClientCertificates = object({
+  /** Who issues them, each with what its certificates may say: as in {@link CertificateAuthorityOptions}, from files. At least one. */
+  authorities: listOf(object({
+    certificateFile: string(),
+    trustDomain: optional(string()),
+    identities: withDefault(listOf(readIdentity), []),
+    /** Read again when it changes. */
+    revocationListFile: optional(string())
+  })),
+  /** Certificates above these, up to their roots. */
+  aboveFiles: withDefault(listOf(string()), []),
+  /** Where a proxy ends TLS: who it is, and how it forwards the certificate. Left out, clients present it here, to `listen.tls`. */
+  proxy: optional(object({ from: listOf(string()), form: oneOf<ForwardedForm>('rfc9440', 'xfcc', 'nginx'), header: optional(string()) }))
+})
 
 // Read in full by `jwt`.
 const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value === 'object' && value !== null, 'the options of an issuer')
@@ -31,6 +52,16 @@ const readConfig = object({
   data: withDefault(string(), 'data'),
   /** `redis://…`: limits are shared by all nodes that name the same one. Default: this process alone. */
   redis: optional(string(/^(redis|rediss|unix):\S+$/, 'a Redis URL')),
+  /** Where API keys are kept: in a file of the data folder, or in the Redis of `redis`, for all nodes that share one `pepperFile`. */
+  keys: allOptional({
+    store: withDefault(oneOf<'file' | 'redis'>('file', 'redis'), 'file'),
+    /** Default: `secrets/pepper` in the data folder, made on the first start. */
+    pepperFile: optional(string()),
+    /** The longest life of a key, whatever its record says. */
+    maxLifetimeDays: readMaxLifetimeDays
+  }),
+  /** Certificates of clients that are taken beside API keys. Default: nobody's. */
+  clientCertificates: optional(readClientCertificates),
   /** Policy file. Default `policy.yaml` in the data folder. */
   policy: optional(string()),
   /** What policies see as `environment`. */
@@ -70,12 +101,20 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const value: unknown = document.toJS({ maxAliasCount: 0 })
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))
-  const { tls } = config.listen
+  const { listen: { tls }, keys, clientCertificates } = config
+  const inFolder = (name: string): string => path.resolve(folder, name)
+  if (keys.store === 'redis' && (config.redis === undefined || keys.pepperFile === undefined)) throw optionInvalid(`${path.basename(file)}.keys`, 'given with redis and keys.pepperFile, the same for all nodes', keys.store)
   return {
     ...config,
-    data: path.resolve(folder, config.data),
-    policy: config.policy === undefined ? undefined : path.resolve(folder, config.policy),
-    listen: { ...config.listen, tls: tls === undefined ? undefined : { keyFile: path.resolve(folder, tls.keyFile), certificateFile: path.resolve(folder, tls.certificateFile) } }
+    data: inFolder(config.data),
+    policy: mapped(config.policy, inFolder),
+    keys: { ...keys, pepperFile: mapped(keys.pepperFile, inFolder) },
+    listen: { ...config.listen, tls: mapped(tls, ({ keyFile, certificateFile }) => ({ keyFile: inFolder(keyFile), certificateFile: inFolder(certificateFile) })) },
+    clientCertificates: mapped(clientCertificates, ({ authorities, aboveFiles, proxy }) => ({
+      authorities: authorities.map((authority) => ({ ...authority, certificateFile: inFolder(authority.certificateFile), revocationListFile: mapped(authority.revocationListFile, inFolder) })),
+      aboveFiles: aboveFiles.map(inFolder),
+      proxy
+    }))
   }
 }
 
@@ -85,4 +124,8 @@ async function readText (file: string): Promise<string> {
   } catch (cause) {
     throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
   }
+}
+
+function mapped<T, U> (value: T | undefined, change: (value: T) => U): U | undefined {
+  return value === undefined ? undefined : change(value)
 }

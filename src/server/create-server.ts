@@ -6,8 +6,6 @@ import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import { jwt } from '../authn/jwt.ts'
-import type { KeyStore } from '../authn/key-store.ts'
-import { readPepper } from '../authn/pepper.ts'
 import { loadPolicy } from '../authz/file-policy.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
@@ -18,12 +16,14 @@ import { modelGuard } from '../plugins/model-guard.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import { adminRoutes } from './admin.ts'
+import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { openInference } from './open-inference.ts'
+import type { ServerKeys } from './open-keys.ts'
 import { sendError } from './send-error.ts'
 import { sharedLimiter } from './shared-limiter.ts'
-import { readTls, reloadTls } from './tls-files.ts'
+import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
 import { packageVersion } from './version.ts'
 
 // A name longer than the router takes would be answered before any hook; a body that never ends holds memory.
@@ -37,7 +37,7 @@ export interface ServerParts {
   readonly config: ServerConfig
   readonly data: DataFolder
   /** Closed with the server. */
-  readonly keys: KeyStore
+  readonly keys: ServerKeys
   /** Without it nothing is logged. */
   readonly logger?: ServerLogger
 }
@@ -48,11 +48,11 @@ export interface ServerParts {
  */
 export async function createServer (parts: ServerParts): Promise<FastifyInstance> {
   const { config, keys, logger } = parts
-  const { tls } = config.listen
+  const tls = await tlsOf(config)
   const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...limits, trustProxy: config.listen.trustProxy === undefined ? false : [...config.listen.trustProxy], ...tls !== undefined && { https: await readTls(tls) } })
   if (tls !== undefined) reloadTls(app, tls)
   app.setErrorHandler(sendError)
-  app.addHook('onClose', async () => { await keys.close() })
+  app.addHook('onClose', async () => { await keys.store.close() })
   try {
     await guard(app, parts)
   } catch (error) {
@@ -61,22 +61,33 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
     throw error
   }
   await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
-  await app.register(adminRoutes, { prefix: '/admin', keys })
+  await app.register(adminRoutes, { prefix: '/admin', keys: keys.store })
   return app
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
-  const { issuers } = config
+  const { issuers, clientCertificates, keys: { maxLifetimeDays } } = config
+  const authenticators = [
+    apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }),
+    ...issuers.length > 0 ? [jwt({ issuers })] : [],
+    ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
+  ]
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
-    authenticate: { authenticators: [apiKey({ store: keys, pepper: await readPepper(data.pepper) }), ...issuers.length > 0 ? [jwt({ issuers })] : []] },
+    authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
     authorize: { policy: await policyOf(config, data), context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
   // Opened last: from here on it is the guard that closes it.
   await app.register(modelGuard, { ...options, audit: await auditOf(config, data) })
+}
+
+/** Clients are asked for a certificate where TLS ends here; where a proxy ends it, they were asked there. */
+async function tlsOf ({ listen: { tls }, clientCertificates }: ServerConfig): Promise<TlsFiles | undefined> {
+  if (tls === undefined || clientCertificates === undefined || clientCertificates.proxy !== undefined) return tls
+  return { ...tls, clientAuthorities: await clientAuthorities(clientCertificates) }
 }
 
 /** Log lines name the route, not the URL as sent, in which clients put keys. */

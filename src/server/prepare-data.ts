@@ -1,7 +1,7 @@
 import { copyFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { createApiKey } from '../authn/create-api-key.ts'
-import type { KeyStore } from '../authn/key-store.ts'
+import type { KeyTerms } from '../authn/key-terms.ts'
 import { ensurePepper } from '../authn/pepper.ts'
 import { exists, makePrivateFolder, writeFileAtomic } from '../files.ts'
 import { sealModel } from '../model/seal-model.ts'
@@ -11,6 +11,7 @@ import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import type { DataFolder } from './data-folder.ts'
 import { defaultPolicy } from './default-policy.ts'
 import { exampleModel } from './example-model.ts'
+import type { ServerKeys } from './open-keys.ts'
 
 /** The keys of the first start, shown once. */
 export interface FirstKeys {
@@ -45,10 +46,10 @@ async function sealExampleModel (data: DataFolder, destination: string): Promise
 }
 
 /** Makes an administrator's and an analyst's key in an empty store; `null` when it is not empty. */
-export async function createFirstKeys (store: KeyStore, pepper: Uint8Array): Promise<FirstKeys | null> {
+export async function createFirstKeys ({ store, pepper }: ServerKeys, terms: KeyTerms): Promise<FirstKeys | null> {
   if ((await store.list()).length > 0) return null
   const create = async (id: string, tier: string): Promise<string> => {
-    const { key } = await createApiKey(store, pepper, { principal: { id, type: 'user', org: 'acme', tier, roles: [id] }, label: 'made on the first start' })
+    const { key } = await createApiKey(store, pepper, { principal: { id, type: 'user', org: 'acme', tier, roles: [id] }, label: 'made on the first start' }, terms)
     return key
   }
   return { admin: await create('admin', 'standard'), analyst: await create('analyst', 'standard') }

@@ -1,11 +1,10 @@
 import type { FastifyInstance } from 'fastify'
-import { fileKeyStore } from '../authn/file-key-store.ts'
-import { readPepper } from '../authn/pepper.ts'
 import { guardError } from '../errors.ts'
 import { isLoopback } from '../plugins/listener.ts'
 import type { ServerConfig } from './config.ts'
 import { createServer, type ServerLogger } from './create-server.ts'
 import { dataFolder, type DataFolder } from './data-folder.ts'
+import { openKeys } from './open-keys.ts'
 import { createFirstKeys, prepareData, type FirstKeys } from './prepare-data.ts'
 
 /** A server that answers. */
@@ -23,9 +22,9 @@ export async function runServer (config: ServerConfig, logger?: ServerLogger): P
   requireSafeListener(config)
   const data = dataFolder(config.data)
   await prepareData(data)
-  const pepper = await readPepper(data.pepper)
-  const keys = await fileKeyStore({ file: data.keys, pepper })
-  const firstKeys = await createFirstKeys(keys, pepper)
+  const keys = await openKeys(config, data)
+  // Which of many nodes was the first, none can tell: keys in Redis are made by command.
+  const firstKeys = config.keys.store === 'file' ? await createFirstKeys(keys, { maxLifetimeDays: config.keys.maxLifetimeDays }) : null
   const app = await createServer({ config, data, keys, logger })
   try {
     const url = await app.listen({ host: config.listen.host, port: config.listen.port })

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { guardError } from '../errors.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { redisLimiter } from '../limits/redis-limiter.ts'
+import { connectRedis } from './connect-redis.ts'
 
 /**
  * A limiter in the Redis of this URL, whose connection ends with the server.
@@ -9,11 +10,8 @@ import { redisLimiter } from '../limits/redis-limiter.ts'
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached: a node that starts without it has no share to enforce.
  */
 export async function sharedLimiter (app: FastifyInstance, url: string): Promise<Limiter> {
-  const { Redis } = await import('ioredis').catch((cause: unknown) => {
-    throw guardError('FMG_ERR_OPTION_INVALID', { detail: 'redis needs the package ioredis: npm install ioredis', cause })
-  })
   // A command that cannot be sent now fails now: the request that waits for it must not.
-  const client = new Redis(url, { enableOfflineQueue: false, maxRetriesPerRequest: 1, lazyConnect: true })
+  const client = await connectRedis(url, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
   client.on('error', (error: Error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {

@@ -1,32 +1,32 @@
 import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { createSecureContext, Server } from 'node:tls'
+import { createSecureContext, Server, type TlsOptions } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { guardError } from '../errors.ts'
 import { readPrivateFile } from '../files.ts'
+import { mutualTls } from '../plugins/mutual-tls.ts'
 
 /** Where the server's certificate (with its chain) and its key stand, in PEM. */
 export interface TlsFiles {
   readonly keyFile: string
   readonly certificateFile: string
+  /** Whose certificates clients are asked for, up to the roots, in PEM. Left out, they are not asked. */
+  readonly clientAuthorities?: readonly Buffer[]
 }
 
 /** Options of a TLS listener. */
-export interface TlsPair {
-  readonly key: Buffer
-  readonly cert: Buffer
-  readonly minVersion: 'TLSv1.3'
-}
+export type TlsPair = TlsOptions & { readonly key: Buffer, readonly cert: Buffer }
 
 /**
  * Reads them.
  * @throws FMG_ERR_FILE when one cannot be read, when others may read the key, or when the two do not belong together.
  */
-export async function readTls ({ keyFile, certificateFile }: TlsFiles): Promise<TlsPair> {
+export async function readTls ({ keyFile, certificateFile, clientAuthorities }: TlsFiles): Promise<TlsPair> {
   const key = await readPrivateFile(keyFile)
   const cert = await readFile(certificateFile).catch((cause: unknown) => { throw guardError('FMG_ERR_FILE', { detail: `cannot read ${certificateFile}`, cause }) })
-  const context = { key, cert, minVersion: 'TLSv1.3' } as const
+  const asked = clientAuthorities === undefined ? {} : mutualTls({ key, certificate: cert, clientAuthorities })
+  const context = { ...asked, key, cert, minVersion: 'TLSv1.3' } as const
   try {
     createSecureContext(context)
   } catch (cause) {

@@ -112,7 +112,7 @@ const withStrangers = `${base62}._-=+/:%`
 const makers: readonly [Maker, ...Maker[]] = [
   (world, random) => ({ kind: 'mutated key', headers: asKey(mutated(random.pick(world.keys)[0], random), random) }),
   (world, random) => ({ kind: 'mutated token', headers: { authorization: `Bearer ${mutated(random.pick(world.tokens)[0], random)}` } }),
-  (world, random) => ({ kind: 'mutated certificate', headers: { 'client-cert': mutated(random.pick(world.certificates)[0], random) }, remoteAddress: proxyAddress }),
+  (world, random) => ({ kind: 'mutated certificate', headers: { 'client-cert': mutatedCertificate(random.pick(world.certificates)[0], random) }, remoteAddress: proxyAddress }),
   (world, random) => ({ kind: 'certificate with other bytes', headers: { 'client-cert': otherBytes(random.pick(world.certificates)[0], random) }, remoteAddress: proxyAddress }),
   (world, random) => ({ kind: 'certificate from a stranger', headers: { 'client-cert': random.pick(world.certificates)[0] } }),
   (world, random) => ({ kind: 'certificate of nobody', headers: { 'client-cert': random.pick(world.bad.certificates) }, remoteAddress: proxyAddress }),
@@ -164,6 +164,13 @@ function mutated (text: string, random: Random): string {
   ])()
   // White space around a field's value is not part of it (RFC 9110 section 5.5); a scheme may be followed by several spaces.
   return changed.trim() === text ? `${changed.trim()}~` : changed
+}
+
+/** RFC 9651 section 4.2.7: bits of the padding that mean nothing make no other certificate. */
+function mutatedCertificate (header: string, random: Random): string {
+  const changed = mutated(header, random)
+  const isSame = changed.length === header.length && Buffer.from(changed, 'base64').equals(Buffer.from(header, 'base64'))
+  return isSame ? `${changed}~` : changed
 }
 
 function swapCase (letter: string): string {

@@ -1,0 +1,41 @@
+import { fileKeyStore } from '../authn/file-key-store.ts'
+import type { KeyStore } from '../authn/key-store.ts'
+import { readPepper } from '../authn/pepper.ts'
+import { redisKeyStore } from '../authn/redis-key-store.ts'
+import type { ServerConfig } from './config.ts'
+import type { DataFolder } from './data-folder.ts'
+import { connectRedis } from './connect-redis.ts'
+
+/** The API keys of a server. */
+export interface ServerKeys {
+  /** Its `close` ends the connection it uses, too. */
+  readonly store: KeyStore
+  readonly pepper: Uint8Array
+}
+
+/**
+ * Opens the key store that the configuration names.
+ * @throws FMG_ERR_KEY_UNAVAILABLE when it is in a Redis that cannot be reached; FMG_ERR_FILE when the pepper cannot be read.
+ */
+export async function openKeys ({ keys: { store, pepperFile }, redis }: ServerConfig, data: DataFolder): Promise<ServerKeys> {
+  const pepper = await readPepper(pepperFile ?? data.pepper)
+  if (store === 'file' || redis === undefined) return { store: await fileKeyStore({ file: data.keys, pepper }), pepper }
+  return { store: await inRedis(redis, pepper), pepper }
+}
+
+async function inRedis (url: string, pepper: Uint8Array): Promise<KeyStore> {
+  const client = await connectRedis(url, { maxRetriesPerRequest: 1 })
+  try {
+    const store = await redisKeyStore({ client, pepper })
+    return {
+      ...store,
+      async close () {
+        await store.close()
+        client.disconnect()
+      }
+    }
+  } catch (error) {
+    client.disconnect()
+    throw error
+  }
+}
