@@ -6,7 +6,8 @@ import { recallRatios } from './authn/recall.ts'
 import type { Bench, BenchOptions, BenchResult } from './bench.ts'
 import { sample, type Sample } from './measure/sample.ts'
 import { figure, median, rounded, type Figure } from './measure/statistics.ts'
-import { checkWrk, wrk } from './measure/wrk.ts'
+import { checkAb } from './measure/ab.ts'
+import { checkWrk } from './measure/wrk.ts'
 import { table } from './table.ts'
 
 const warmUpSeconds = 2
@@ -24,6 +25,7 @@ export const authn: Bench = {
   title: 'authentication alone, against bare Fastify, @fastify/jwt and @fastify/bearer-auth',
   async run (options) {
     checkWrk()
+    checkAb()
     const folder = await mkdtemp(path.join(tmpdir(), 'model-guard-bench-'))
     try {
       options.progress('credentials that are known')
@@ -42,15 +44,16 @@ export const authn: Bench = {
 }
 
 /** Every server beside bare Fastify; every other round goes backwards. */
-async function measure ({ bare, others }: Candidates, { rounds, seconds, progress }: BenchOptions): Promise<Measured> {
+async function measure ({ bare: plain, bareTls, others }: Candidates, { rounds, seconds, progress }: BenchOptions): Promise<Measured> {
   const once = async ({ server, load }: Candidates['bare']): Promise<Sample> => await sample(server, load, seconds)
   progress('warming up')
-  for (const { server, load } of [bare, ...others.values()]) await wrk(server.url, load, warmUpSeconds)
+  for (const { server, load } of [plain, bareTls, ...others.values()]) await load.generate(server.url, warmUpSeconds)
   const measured = new Map([...others.keys()].map((name) => [name, new Array<Pair>()]))
   for (let round = 1; round <= rounds; round++) {
     const isForward = round % 2 === 1
     for (const [name, candidate] of isForward ? others : [...others].toReversed()) {
       progress(`round ${round} of ${rounds}: ${candidate.name}`)
+      const bare = name === 'mtls' ? bareTls : plain
       const first = await once(isForward ? bare : candidate)
       const second = await once(isForward ? candidate : bare)
       measured.get(name)?.push(isForward ? { bare: first, other: second } : { bare: second, other: first })
@@ -70,6 +73,7 @@ function report ({ others }: Candidates, measured: Measured, recall: Readonly<Re
     ['jwt_cached_over_fastify_jwt_cached', between('jwtCached', 'fastifyJwtCached')],
     ['jwt_rs256_over_fastify_jwt', between('jwtRs256', 'fastifyJwt')],
     ['jwt_es256_over_fastify_jwt', between('jwtEs256', 'fastifyJwtEs256')],
+    ['mtls_over_bare_tls', over('mtls')],
     ...Object.entries(recall)
   ]
   const rows = [...others].map(([key, { name }]) => {

@@ -1,9 +1,16 @@
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import path from 'node:path'
+import { KeyUsageFlags } from '@peculiar/asn1-x509'
 import { path as inferPath } from '../http/inference.ts'
 import { apiKeys, bodies, lines, tokens } from '../measure/callers.ts'
 import { startServer, type ChildServer } from '../measure/child-server.ts'
-import type { Load } from '../measure/wrk.ts'
+import { issueNow, asPem, server as serverCertificate } from '../../test/helpers/tls.ts'
+import { namesOf } from '../../test/helpers/certificates.ts'
+import { abLoad } from '../measure/ab.ts'
+import type { Load } from '../measure/sample.ts'
+import { wrkLoad } from '../measure/wrk.ts'
 
 const connections = 50
 
@@ -16,6 +23,8 @@ export interface Candidate {
 
 export interface Candidates {
   readonly bare: Candidate
+  /** With TLS, and the same client certificates asked for. */
+  readonly bareTls: Candidate
   readonly others: ReadonlyMap<CandidateName, Candidate>
   stop (): Promise<void>
 }
@@ -28,6 +37,7 @@ const servers = {
   bearerAuth: { name: '@fastify/bearer-auth, 1000 keys', program: 'authn/bearer-auth', args: [], credentials: 'api-keys.txt' },
   fastifyJwt: { name: '@fastify/jwt, RS256', program: 'authn/fastify-jwt', args: ['RS256'], credentials: 'RS256.txt' },
   fastifyJwtCached: { name: '@fastify/jwt, RS256, its cache', program: 'authn/fastify-jwt', args: ['RS256', '1000'], credentials: 'RS256.txt' },
+  mtls: { name: 'client certificate', program: 'authn/client-certificates', args: ['guarded'], credentials: 'client.pem' },
   fastifyJwtEs256: { name: '@fastify/jwt, ES256', program: 'authn/fastify-jwt', args: ['ES256'], credentials: 'ES256.txt' }
 } as const
 
@@ -43,26 +53,54 @@ export async function startCandidates (folder: string): Promise<Candidates> {
     await writeFile(file(`${algorithm}.txt`), lines((await tokens(algorithm, file(`${algorithm}.pub`))).map(bearer)))
   }
 
+  await writeCertificates(folder)
+  await writeFile(file('body.json'), bodies()[0] ?? '')
+
   const started: ChildServer[] = []
   const stop = async (): Promise<void> => { await Promise.all(started.map((server) => server.stop())) }
   async function start (name: string, program: string, args: readonly string[], credentials: string): Promise<Candidate> {
     const server = await startServer({ program: `${program}.js`, args: [folder, ...args] })
     started.push(server)
-    return { name, server, load: { connections, path: inferPath, credentialsFile: file(credentials), bodiesFile: file('bodies.txt'), folder } }
+    return { name, server, load: loadOf(folder, file(credentials)) }
   }
 
   try {
     const bare = await start('bare Fastify', 'http/bare', [], 'api-keys.txt')
+    const bareTls = await start('bare Fastify, TLS', 'authn/client-certificates', ['bare'], 'client.pem')
     const others = new Map<CandidateName, Candidate>()
     for (const [key, { name, program, args, credentials }] of Object.entries(servers) as [CandidateName, typeof servers[CandidateName]][]) {
       const candidate = await start(name, program, args, credentials)
-      const { status } = await fetch(candidate.server.url + inferPath, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' })
+      const status = await statusOfStranger(candidate.server.url)
       if (status !== 401) throw new Error(`${name}: a stranger is answered with ${status} instead of 401`)
       others.set(key, candidate)
     }
-    return { bare, others, stop }
+    return { bare, bareTls, others, stop }
   } catch (error) {
     await stop()
     throw error
   }
+}
+
+function loadOf (folder: string, credentialsFile: string): Load {
+  if (path.extname(credentialsFile) === '.pem') return abLoad({ connections, path: inferPath, certificateFile: credentialsFile, bodyFile: path.join(folder, 'body.json'), folder })
+  return wrkLoad({ connections, path: inferPath, credentialsFile, bodiesFile: path.join(folder, 'bodies.txt'), folder })
+}
+
+/** The server's certificate, the clients' authority, and a client with its key. */
+async function writeCertificates (folder: string): Promise<void> {
+  const authority = issueNow({ subject: 'clients', isAuthority: true })
+  const client = asPem(issueNow({ subject: 'client', issuer: authority, usage: KeyUsageFlags.digitalSignature, names: namesOf('client.example') }))
+  const own = asPem(serverCertificate)
+  await writeFile(path.join(folder, 'server.pem'), own.cert)
+  await writeFile(path.join(folder, 'server.key'), own.key, { mode: 0o600 })
+  await writeFile(path.join(folder, 'clients.pem'), authority.certificate.toString())
+  await writeFile(path.join(folder, 'client.pem'), client.cert + client.key, { mode: 0o600 })
+}
+
+async function statusOfStranger (url: string): Promise<number | undefined> {
+  const { request } = url.startsWith('https:') ? await import('node:https') : await import('node:http')
+  const asked = request(url + inferPath, { method: 'POST', rejectUnauthorized: false, headers: { 'content-type': 'application/json' } }).end('{}')
+  const [answer] = await once(asked, 'response') as [IncomingMessage]
+  answer.resume()
+  return answer.statusCode
 }

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { startServer, type ChildServer } from '../measure/child-server.ts'
-import type { Load } from '../measure/wrk.ts'
+import type { Load } from '../measure/sample.ts'
+import { wrkLoad } from '../measure/wrk.ts'
 import type { Fixture } from './fixture.ts'
 import { path as inferPath } from './inference.ts'
 
@@ -47,7 +48,7 @@ export async function startCandidates (fixture: Fixture, redis: RunningRedis): P
   async function start (name: string, program: string, args: readonly string[], credentialsFile: string): Promise<Candidate> {
     const server = await startServer({ program: `http/${program}.js`, args })
     servers.push(server)
-    return { name, server, load: { connections, path: inferPath, credentialsFile, bodiesFile, folder, redisPid: redis.pid } }
+    return { name, server, load: wrkLoad({ connections, path: inferPath, credentialsFile, bodiesFile, folder }, redis.pid) }
   }
 
   async function startVariant ({ suffix, name, durability, limits }: typeof guardedVariants[number]): Promise<Variant> {

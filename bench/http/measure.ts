@@ -1,6 +1,5 @@
 import type { BenchOptions } from '../bench.ts'
 import { sample, type Sample } from '../measure/sample.ts'
-import { wrk } from '../measure/wrk.ts'
 import type { Candidate, Candidates, Variant } from './candidates.ts'
 
 const warmUpSeconds = 2
@@ -22,7 +21,7 @@ export interface Measured {
 export async function measure ({ bare, handAssembled, variants }: Candidates, { rounds, seconds, progress }: BenchOptions): Promise<Measured[]> {
   const once = async ({ server, load }: Candidate): Promise<Sample> => await sample(server, load, seconds)
   progress('warming up')
-  for (const { server, load } of [bare, handAssembled, ...variants]) await wrk(server.url, load, warmUpSeconds)
+  for (const { server, load } of [bare, handAssembled, ...variants]) await load.generate(server.url, warmUpSeconds)
 
   const measured = variants.map((variant) => ({ variant, comparisons: new Array<Comparison>() }))
   for (let round = 1; round <= rounds; round++) {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -21,6 +21,9 @@ export interface ChildServerOptions {
   readonly core?: 'server' | 'any'
 }
 
+const running = new Set<ChildProcess>()
+process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
+
 const programs = path.join(import.meta.dirname, '..')
 
 /** Starts a server and waits until it listens. What it writes to standard error is shown. */
@@ -29,8 +32,7 @@ export async function startServer ({ program, args, core = 'server' }: ChildServ
   const [command, commandArgs] = core === 'server' ? pinned(serverCore, process.execPath, words) : [process.execPath, words]
   const child = spawn(command, commandArgs, { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = once(child, 'close')
-  const kill = (): void => { child.kill('SIGKILL') }
-  process.once('exit', kill)
+  running.add(child)
   const url = await Promise.race([once(createInterface(child.stdout), 'line').then(String), ended.then(() => undefined)])
   if (url === undefined || child.pid === undefined) throw new Error(`${program} ended before it listened`)
   return {
@@ -38,9 +40,9 @@ export async function startServer ({ program, args, core = 'server' }: ChildServ
     url,
     pid: child.pid,
     async stop () {
-      process.off('exit', kill)
       child.kill('SIGTERM')
       await ended
+      running.delete(child)
     }
   }
 }

@@ -1,9 +1,25 @@
 import type { ChildServer } from './child-server.ts'
 import { cpuMicroseconds, machineTime, ownMicroseconds, type MachineTime } from './cpu.ts'
-import { wrk, type Load, type WrkResult } from './wrk.ts'
+
+/** One run of a load generator. */
+export interface LoadResult {
+  readonly requests: number
+  readonly requestsPerSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  /** Requests that got a refusal, or no answer at all. */
+  readonly failed: number
+}
+
+/** Load on a server. */
+export interface Load {
+  readonly generate: (url: string, seconds: number) => Promise<LoadResult>
+  /** The Redis that the servers ask, where they do. */
+  readonly redisPid?: number
+}
 
 /** One server under load for a while. */
-export interface Sample extends WrkResult {
+export interface Sample extends LoadResult {
   /** CPU time of the server's process a request. */
   readonly cpuMicroseconds: number
   /** Share of the machine's time that others had meanwhile: its host, and processes that have no part in this. */
@@ -29,7 +45,7 @@ export async function sample (server: ChildServer, load: Load, seconds: number):
 
 async function sampleOnce ({ url, pid }: ChildServer, load: Load, seconds: number): Promise<Sample> {
   const before = readTimes(pid, load)
-  const result = await wrk(url, load, seconds)
+  const result = await load.generate(url, seconds)
   const after = readTimes(pid, load)
   const busy = after.machine.busy - before.machine.busy
   const others = Math.max(0, busy - (after.ours - before.ours)) + after.machine.stolen - before.machine.stolen

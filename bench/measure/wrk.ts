@@ -3,11 +3,12 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { loadCore, pinned } from './cpu.ts'
+import type { Load, LoadResult } from './sample.ts'
 
 const run = promisify(execFile)
 
 /** What the servers are asked: identities and bodies in turn. */
-export interface Load {
+export interface TokenLoad {
   readonly connections: number
   readonly path: string
   /** A value of `authorization` a line. */
@@ -16,18 +17,6 @@ export interface Load {
   readonly bodiesFile: string
   /** Where the script is written. */
   readonly folder: string
-  /** The Redis that the servers ask, where they do. */
-  readonly redisPid?: number
-}
-
-/** One run of the load generator. */
-export interface WrkResult {
-  readonly requests: number
-  readonly requestsPerSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  /** Requests that got a refusal, or no answer at all. */
-  readonly failed: number
 }
 
 // One request an identity, made before the clock runs; then all of them in turn.
@@ -61,8 +50,12 @@ export function checkWrk (): void {
   if (spawnSync('wrk', ['--version']).error !== undefined) throw new Error('this bench needs the load generator wrk: apt-get install wrk')
 }
 
-/** Asks a server for so many seconds over connections that stay open, by one thread on the load's core. */
-export async function wrk (url: string, load: Load, seconds: number): Promise<WrkResult> {
+/** Load over connections that stay open, by one thread on the load's core. */
+export function wrkLoad (load: TokenLoad, redisPid?: number): Load {
+  return { generate: async (url, seconds) => await wrk(url, load, seconds), redisPid }
+}
+
+async function wrk (url: string, load: TokenLoad, seconds: number): Promise<LoadResult> {
   const file = path.join(load.folder, 'load.lua')
   await writeFile(file, script)
   const args = ['-t1', `-c${load.connections}`, `-d${seconds}s`, '-s', file, url, '--', load.path, load.credentialsFile, load.bodiesFile]
