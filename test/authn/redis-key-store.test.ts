@@ -27,10 +27,10 @@ async function openNode (t: Test, options: Partial<RedisKeyStoreOptions> & Pick<
 function redisPlace (t: Test, client = connectRedis(t), prefix = freshPrefix()): TestedPlace {
   return {
     open: async (options = {}) => await openNode(t, { client, prefix, ...options }),
-    read: async () => ({ head: await client.get(`{${prefix}}head`) ?? '', keys: new Map(Object.entries(await client.hgetall(`{${prefix}}keys`))) }),
-    async write ({ head, keys }) {
+    read: async () => ({ head: await client.get(`{${prefix}}head`) ?? '', texts: new Map(Object.entries(await client.hgetall(`{${prefix}}keys`))) }),
+    async write ({ head, texts }) {
       const transaction = client.multi().set(`{${prefix}}head`, head).del(`{${prefix}}keys`)
-      if (keys.size > 0) transaction.hset(`{${prefix}}keys`, keys)
+      if (texts.size > 0) transaction.hset(`{${prefix}}keys`, texts)
       await transaction.exec()
     }
   }
@@ -253,8 +253,8 @@ t.test('a forged or replayed entry of the log changes nothing, and ends no news'
   const log = `{${prefix}}log`
   const [head, record] = [await client.get(`{${prefix}}head`) ?? '', await client.hget(`{${prefix}}keys`, keyId) ?? '']
   await revokeApiKey(node, keyId, 7)
-  await client.xadd(log, '*', 'head', head, 'key', keyId, 'record', record)
-  await client.xadd(log, '*', 'head', head.replace('"sequence":1', '"sequence":9'), 'key', keyId, 'record', record)
+  await client.xadd(log, '*', 'head', head, 'id', keyId, 'record', record)
+  await client.xadd(log, '*', 'head', head.replace('"sequence":1', '"sequence":9'), 'id', keyId, 'record', record)
   await until(() => reasons.includes('key-store-forged'))
   await client.xadd(log, '*', 'what', 'another program wrote')
   const { keyId: another } = await createKey(await openNode(t, { client, prefix }))
@@ -270,7 +270,7 @@ t.test('an entry that brings another record than its head names is not believed'
   await until(() => node.recall?.(two.keyId) !== null)
   const record = await client.hget(`{${prefix}}keys`, two.keyId) ?? ''
   await revokeApiKey(await openNode(t, { client: withoutLog(client), prefix, heartbeatMs: 30_000 }), one.keyId, 7)
-  await client.xadd(`{${prefix}}log`, '*', 'head', await client.get(`{${prefix}}head`) ?? '', 'key', two.keyId, 'record', record)
+  await client.xadd(`{${prefix}}log`, '*', 'head', await client.get(`{${prefix}}head`) ?? '', 'id', two.keyId, 'record', record)
   await until(() => node.recall?.(one.keyId)?.revokedAt === 7)
   t.match(node.recall?.(two.keyId), { version: 1 })
 })
