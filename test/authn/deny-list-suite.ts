@@ -37,14 +37,20 @@ export function denyListSuite (t: Test, open: (t: Test, now: () => number) => Pr
     const list = await open(t, () => now)
     await list.deny({ issuer, subject: 'ann', issuedBefore: 100, until: 1000 })
     await list.deny({ issuer, subject: 'ann', issuedBefore: 10, until: 10 })
-    await list.deny({ issuer, subject: 'ann', issuedBefore: 100, until: 1000 })
+    await list.deny({ issuer, subject: 'bob', issuedBefore: 10, until: 1000 })
+    await list.deny({ issuer, subject: 'bob', issuedBefore: 100, until: 10 })
+    await list.deny({ issuer, subject: 'eve', issuedBefore: 100, until: 10 })
+    await list.deny({ issuer, subject: 'eve', issuedBefore: 10, until: 1000 })
     await list.deny({ issuer, tokenId: 'x', until: 500 })
     t.equal(list.denies(tokenOf()), true)
     t.equal(list.denies(tokenOf({ issuedAt: 100 })), false)
     now = 300_999
     await list.deny({ issuer, tokenId: 'y' })
-    t.equal(list.size, 2, 'the one that ended is gone, five minutes later')
-    t.equal(list.denies(tokenOf()), true)
+    t.equal(list.size, 4, 'the one that ended is gone, five minutes later')
+    for (const subject of ['ann', 'bob', 'eve']) {
+      t.equal(list.denies(tokenOf({ subject, issuedAt: 99 })), true)
+      t.equal(list.denies(tokenOf({ subject, issuedAt: 100 })), false)
+    }
     now = 301_000
     await list.deny({ issuer, tokenId: 'y', until: 5 })
     await list.deny({ issuer, tokenId: 'z' })
@@ -85,9 +91,12 @@ export interface SharedPlace {
 /** What every list must do that several nodes share. @param place gives a fresh one each time. */
 export function sharedDenyListSuite (t: Test, place: (t: Test) => SharedPlace): void {
   t.test('a denial reaches the other nodes, and those that start later', async (t) => {
-    const { open } = place(t)
+    const { open, read } = place(t)
     const [here, there] = [await open(), await open()]
     await here.deny({ issuer, subject: 'ann' })
+    const { head } = await read()
+    await here.deny({ issuer, subject: 'ann', until: 5 })
+    t.equal((await read()).head, head, 'what is denied already is not written again')
     t.equal(here.denies(tokenOf()), true, 'at once where it was made')
     await until(() => there.denies(tokenOf()))
     await there.deny({ issuer, subject: 'bob' })

@@ -179,6 +179,37 @@ t.test('a node finds a Redis that died and was restored, and closes where it nev
   await node.close()
 })
 
+t.test('a node that is closed while it begins anew leaves no connection open', async (t) => {
+  const client = connectRedis(t)
+  const readers: Redis[] = []
+  let [isAsked, isAnswered] = [false, false]
+  let letAsk = (): void => undefined
+  const slow: RedisKeyStoreOptions['client'] = {
+    call: async (command, ...args) => {
+      if (hand.now === 0 || !String(args[0]).includes('HGETALL')) return await client.call(command, ...args)
+      isAsked = true
+      await new Promise<void>((resolve) => { letAsk = resolve })
+      const answer = await client.call(command, ...args)
+      isAnswered = true
+      return answer
+    },
+    duplicate () {
+      const reader = client.duplicate()
+      readers.push(reader)
+      return reader
+    }
+  }
+  const hand = handClock()
+  const node = await redisKeyStore({ client: slow, pepper, prefix: freshPrefix(), heartbeatMs: 10, maxStalenessMs: 20, clock: hand.clock, onError: () => undefined })
+  hand.now = 1000
+  await until(() => isAsked)
+  await node.close()
+  letAsk()
+  await until(() => isAnswered)
+  await until(() => readers.every(({ status }) => status === 'end'))
+  t.equal(readers.length, 1)
+})
+
 t.test('a node that stood where the log was trimmed reads the store again', async (t) => {
   const prefix = freshPrefix()
   const raw = connectRedis(t)
