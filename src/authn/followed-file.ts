@@ -30,7 +30,7 @@ export interface FollowedFile {
  */
 export async function followFile ({ file, heartbeatMs, read, onError, clock }: FollowFileOptions): Promise<FollowedFile> {
   let turn: Promise<unknown> = Promise.resolve()
-  // '' where what was read is not known to be what is there.
+  // The state that was read last.
   let seen = ''
   let freshAt = -Infinity
   let lastTold: string | undefined
@@ -74,7 +74,6 @@ export async function followFile ({ file, heartbeatMs, read, onError, clock }: F
     const at = clock()
     // Before it is read: what changes meanwhile makes another state at the next look.
     const state = await stateOf(file)
-    seen = ''
     await read()
     seen = state
     freshAt = at

@@ -7,6 +7,7 @@ import { startPrivateRedis } from '../../scripts/redis.js'
 import type { SharedDenyList } from '../../src/authn/deny-list.ts'
 import { fileDenyList } from '../../src/authn/file-deny-list.ts'
 import { memoryDenyList } from '../../src/authn/memory-deny-list.ts'
+import { recordSeal } from '../../src/authn/record-seal.ts'
 import { redisDenyList, type RedisDenyListOptions } from '../../src/authn/redis-deny-list.ts'
 import { canonicalJson } from '../../src/encoding.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
@@ -187,6 +188,14 @@ t.test('a process that can no longer read its list does not know, or serves wher
   t.equal(serving.denies(tokenOf({ subject: 'bob' })), false)
   await rename(`${file}.away`, file)
   await until(() => refusing.denies(tokenOf()) === true)
+})
+
+t.test('what is sealed for one store is not known in another', async (t) => {
+  const [keys, denials] = [recordSeal('key-store', pepper, 0), recordSeal('deny-list', pepper, 0)]
+  const text = keys.seal('head', { sequence: 1 })
+  t.same(keys.open('head', text), { sequence: 1 })
+  t.equal(denials.open('head', text), null)
+  t.equal(keys.open('record', text), null)
 })
 
 t.test('a list that cannot be asked is said', async (t) => {

@@ -58,5 +58,15 @@ t.test('a file that cannot be read at first is not followed', async (t) => {
   const file = path.join(t.testdir(), 'folder', 'file')
   await t.rejects(follow(t, file, 10), { code: 'ENOENT' })
   await mkdir(path.dirname(file))
-  await t.rejects(follow(t, file, 10), { code: 'ENOENT' })
+  let attempts = 0
+  const read = async (): Promise<void> => {
+    attempts++
+    await readFile(file)
+  }
+  await t.rejects(followFile({ file, heartbeatMs: 10, read, onError: () => undefined, clock: () => performance.now() }), { code: 'ENOENT' })
+  await writeFile(file, 'one')
+  const { seen } = await follow(t, file, 60_000)
+  await writeFile(file, 'two')
+  await until(() => seen.includes('two'))
+  t.equal(attempts, 1, 'nobody watches any more')
 })

@@ -222,6 +222,20 @@ t.test('a node that stood where the log was trimmed reads the store again', asyn
   t.pass('the heartbeat told that something was missed')
 })
 
+t.test('a change whose entry was taken away is not missed when the next one comes', async (t) => {
+  const prefix = freshPrefix()
+  const client = connectRedis(t)
+  const node = await openNode(t, { client, prefix, heartbeatMs: 30_000, maxStalenessMs: 60_000 })
+  const [one, two] = [await createKey(node), await createKey(node)]
+  // Both have told their first heartbeat before there is anything to miss.
+  const silent = await openNode(t, { client: withoutLog(client), prefix, heartbeatMs: 30_000 })
+  const other = await openNode(t, { client, prefix, heartbeatMs: 30_000 })
+  await revokeApiKey(silent, one.keyId, 7)
+  await revokeApiKey(other, two.keyId, 8)
+  await until(() => node.recall?.(two.keyId)?.revokedAt === 8)
+  t.match(node.recall?.(one.keyId), { revokedAt: 7 })
+})
+
 /** A client whose changes leave no entry in the log. */
 function withoutLog (client: Redis): RedisKeyStoreOptions['client'] {
   return {
