@@ -1,50 +1,53 @@
-import { optionInvalid } from '../options.ts'
-import { nameOf, openHead, openRecord, versionsDigest, type KeyBook } from './key-book.ts'
-import { readKeyRecord } from './key-record.ts'
-import type { KeyChange, KeyRecord } from './key-store.ts'
-import type { RecordSeal } from './record-seal.ts'
+import { nameOf, openHead, openRecord, versionsDigest, type Book, type BookForm, type BookRecord } from './sealed-book.ts'
 
 /** A change that was not written yet. */
-export interface BookChange {
+export interface BookChange<R extends BookRecord> {
   /** The book after it. */
-  readonly next: KeyBook
-  readonly record: KeyRecord
+  readonly next: Book<R>
+  readonly record: R
+  readonly id: string
   /** The record, sealed. */
   readonly text: string
+  /** Ids of what is left out from now on. */
+  readonly ended: readonly string[]
 }
 
-/** The book with one more record. @throws FMG_ERR_OPTION_INVALID when there is one of its id. */
-export function addToBook (seal: RecordSeal, book: KeyBook, record: KeyRecord): BookChange {
-  if (book.keys.has(record.keyId)) throw optionInvalid('key.keyId', 'an id of no other key', record.keyId)
-  return writeToBook(seal, book, readKeyRecord(record, 'key'))
-}
-
-/** The book with one record changed; `null` when it is not there, or stays as it is. */
-export function changeInBook (seal: RecordSeal, book: KeyBook, keyId: string, change: KeyChange): BookChange | null {
-  const record = book.records.get(keyId)
-  const changed = record === undefined ? null : change(record)
-  return record === undefined || changed === null ? null : writeToBook(seal, book, readKeyRecord({ ...changed, keyId, version: record.version + 1 }, 'key'))
-}
-
-function writeToBook (seal: RecordSeal, book: KeyBook, record: KeyRecord): BookChange {
-  const text = seal.seal('key', record)
+/**
+ * The book with this record, in the place of the one of its id.
+ * @param endedAt what has ended by then is left out. Milliseconds since the epoch.
+ */
+export function writeToBook<R extends BookRecord> (form: BookForm<R>, book: Book<R>, given: R, endedAt?: number): BookChange<R> {
+  const record = form.read(given, form.name)
+  const text = form.seal.seal('record', record)
   const sequence = book.sequence + 1
-  const changed = withRecord(book, record, text)
-  const head = seal.seal('head', { sequence, last: nameOf(record), versions: versionsDigest(changed) })
-  return { next: { ...changed, head, sequence }, record, text }
+  const changed = withRecord(form, book, record, text, endedAt)
+  const head = form.seal.seal('head', { sequence, last: nameOf(form, record), versions: versionsDigest(form, changed), endedAt })
+  return { next: { ...changed, head, sequence }, record, id: form.idOf(record), text, ended: [...book.texts.keys()].filter((id) => !changed.texts.has(id)) }
 }
 
 /** The book after a change that a log tells of; `null` when it does not follow from this book, which must then be read again. */
-export function followBook (seal: RecordSeal, book: KeyBook, head: string, keyId: string, text: string): KeyBook | null {
-  const { sequence, last } = openHead(seal, head)
-  const record = openRecord(seal, keyId, text)
+export function followBook<R extends BookRecord> (form: BookForm<R>, book: Book<R>, head: string, id: string, text: string): Book<R> | null {
+  const { sequence, last, endedAt } = openHead(form, head)
+  const record = openRecord(form, id, text)
   // The head names the change: another record, genuine but of another time, cannot be put in its place.
-  if (record === undefined || sequence !== book.sequence + 1 || last !== nameOf(record)) return null
-  return { ...withRecord(book, record, text), head, sequence }
+  if (record === undefined || sequence !== book.sequence + 1 || last !== nameOf(form, record)) return null
+  return { ...withRecord(form, book, record, text, endedAt), head, sequence }
 }
 
-function withRecord (book: KeyBook, record: KeyRecord, text: string): KeyBook {
+function withRecord<R extends BookRecord> (form: BookForm<R>, book: Book<R>, record: R, text: string, endedAt: number | undefined): Book<R> {
+  const id = form.idOf(record)
   const forged = new Set(book.forged)
-  forged.delete(record.keyId)
-  return { ...book, keys: new Map(book.keys).set(record.keyId, text), records: new Map(book.records).set(record.keyId, record), forged }
+  forged.delete(id)
+  const [texts, records] = [new Map(book.texts).set(id, text), new Map(book.records).set(id, record)]
+  for (const ended of endedIn(form, records, endedAt)) {
+    texts.delete(ended)
+    records.delete(ended)
+  }
+  return { ...book, texts, records, forged }
+}
+
+/** By the moment that the head tells, so that every node leaves out the same. */
+function endedIn<R extends BookRecord> ({ endOf }: BookForm<R>, records: ReadonlyMap<string, R>, endedAt: number | undefined): readonly string[] {
+  if (endOf === undefined || endedAt === undefined) return []
+  return [...records].filter(([, record]) => endOf(record) <= endedAt).map(([id]) => id)
 }

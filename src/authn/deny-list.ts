@@ -1,3 +1,6 @@
+import { guardError } from '../errors.ts'
+import { badCredential } from './bad-credential.ts'
+
 /** What of a token may be denied. */
 export interface DeniableToken {
   readonly issuer: string
@@ -10,8 +13,11 @@ export interface DeniableToken {
 
 /** Tokens that count no more, although they have not expired. */
 export interface DenyList {
-  /** Asked on every request, for tokens verified before too: must answer at once. */
-  denies (token: DeniableToken): boolean
+  /**
+   * Asked on every request, for tokens verified before too: must answer at once, and never throws.
+   * @returns `unknown` where it cannot know, as it has not heard of denials for too long: the token is then refused with a 503.
+   */
+  denies (token: DeniableToken): boolean | 'unknown'
 }
 
 /** Which tokens of an issuer are denied: one, those of a subject, those of a session, or (with none of these) all. */
@@ -26,48 +32,31 @@ export interface Denial {
   readonly until?: number
 }
 
-export interface MemoryDenyList extends DenyList {
-  /** Counts from the next request on. A denial is made wider by a second one, never narrower. */
-  deny (denial: Denial): void
+/** A deny-list that can be written. */
+export interface WritableDenyList extends DenyList {
+  /**
+   * Counts from the next request on; where the list is shared, once this resolves the others are told. A denial is made wider by a
+   * second one, never narrower. It is kept five minutes beyond `until`, for clocks that differ.
+   * @throws FMG_ERR_OPTION_INVALID, FMG_ERR_DENY_LIST_UNAVAILABLE when it could not be written.
+   */
+  deny (denial: Denial): void | Promise<void>
+  /** How many denials are kept. */
   readonly size: number
 }
 
-interface Entry {
-  readonly issuedBefore: number
-  readonly until: number
+/** A deny-list of several processes. */
+export interface SharedDenyList extends WritableDenyList {
+  deny (denial: Denial): Promise<void>
+  close (): Promise<void>
 }
 
-/** A deny-list of this process. @param clock milliseconds since the epoch. */
-export function memoryDenyList (clock: () => number = Date.now): MemoryDenyList {
-  const entries = new Map<string, Entry>()
-
-  function isDenied (key: string, issuedAt: number): boolean {
-    const entry = entries.get(key)
-    return entry !== undefined && issuedAt < entry.issuedBefore
-  }
-
-  return {
-    deny ({ issuer, tokenId, subject, session, issuedBefore = Infinity, until = Infinity }) {
-      for (const [key, entry] of entries) if (entry.until <= clock()) entries.delete(key)
-      for (const key of keysOf({ issuer, tokenId, subject, session })) {
-        const before = entries.get(key)
-        entries.set(key, { issuedBefore: Math.max(issuedBefore, before?.issuedBefore ?? 0), until: Math.max(until, before?.until ?? 0) })
-      }
-    },
-    denies ({ issuer, tokenId, subject, session, issuedAt }) {
-      if (entries.size === 0) return false
-      return isDenied(keyOf(issuer, 'all', ''), issuedAt) || keysOf({ issuer, tokenId, subject, session }).some((key) => isDenied(key, issuedAt))
-    },
-    get size () { return entries.size }
-  }
-}
-
-/** Each of these is denied for itself; with none of them, the issuer is. */
-function keysOf ({ issuer, tokenId, subject, session }: Denial): readonly string[] {
-  const named = Object.entries({ tokenId, subject, session }).flatMap(([kind, value]) => value === undefined ? [] : [keyOf(issuer, kind, value)])
-  return named.length === 0 ? [keyOf(issuer, 'all', '')] : named
-}
-
-function keyOf (issuer: string, kind: string, value: string): string {
-  return JSON.stringify([issuer, kind, value])
+/**
+ * Refuses a token that is denied.
+ * @throws FMG_ERR_CREDENTIAL_INVALID with reason `token-denied`.
+ * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
+ */
+export function refuseDenied (denyList: DenyList | undefined, token: DeniableToken): void {
+  const denies = denyList?.denies(token) ?? false
+  if (denies === 'unknown') throw guardError('FMG_ERR_DENY_LIST_UNAVAILABLE', { reason: 'deny-list-stale' })
+  if (denies) throw badCredential('token-denied')
 }

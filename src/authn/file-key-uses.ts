@@ -1,22 +1,18 @@
 import path from 'node:path'
 import { exists, lockFile, readPrivateFile, writeFileAtomic } from '../files.ts'
 import { integer, recordOf } from '../options.ts'
-
-/** When keys were last used, in a file of its own: it changes without the records, and carries no MAC, as nothing is decided by it. */
-export interface FileKeyUses {
-  note (keyId: string, at: number): void
-  read (): Promise<ReadonlyMap<string, number>>
-  /** Writes what was noted. */
-  close (): Promise<void>
-}
+import type { KeyUses } from './key-book.ts'
 
 /** A server that starts hears of all its keys at once: their uses are one write. */
 const gatherMs = 1000
 
 const readUses = recordOf(integer({ min: 0 }))
 
-/** @param onError told when a use cannot be written down. */
-export function fileKeyUses (file: string, onError: (error: unknown) => void): FileKeyUses {
+/**
+ * When keys were last used, in a file of its own: it changes without the records, and carries no MAC, as nothing is decided by it.
+ * @param onError told when a use cannot be written down.
+ */
+export function fileKeyUses (file: string, onError: (error: unknown) => void): KeyUses {
   let noted = new Map<string, number>()
   let writing: Promise<void> = Promise.resolve()
   let timer: NodeJS.Timeout | undefined

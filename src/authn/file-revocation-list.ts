@@ -1,10 +1,9 @@
-import { watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { functionOf, object, string, withDefault } from '../options.ts'
 import { readAuthorityCertificate, type AuthorityCertificate } from './authority-certificate.ts'
 import type { CertificateFacts } from './client-certificate.ts'
+import { followFile } from './followed-file.ts'
 import { parseRevocationList, type RevocationList } from './revocation-list.ts'
 
 export interface FileRevocationListOptions {
@@ -35,12 +34,10 @@ const readOptions = object({
 export async function fileRevocationList (options: FileRevocationListOptions): Promise<FileRevocationList> {
   const { file, authority, onError } = readOptions(options, 'fileRevocationList')
   let current = await load(file, authority)
-  let reloading = Promise.resolve()
-  const watcher = watch(path.dirname(file), { persistent: false }, (_event, name) => {
-    if (name === path.basename(file)) reloading = reloading.then(reload).catch(onError)
-  })
+  // Reads it once more, now that it is watched.
+  const followed = await followFile({ file, heartbeatMs: 1000, read, onError, clock: () => performance.now() })
 
-  async function reload (): Promise<void> {
+  async function read (): Promise<void> {
     const next = await load(file, authority)
     // Whoever can replace the file could otherwise bring back who was revoked since, with a list that was genuine once.
     if (next.thisUpdate < current.thisUpdate) throw guardError('FMG_ERR_FILE', { detail: 'the revocation list is older than the one before' })
@@ -52,10 +49,7 @@ export async function fileRevocationList (options: FileRevocationListOptions): P
     get thisUpdate () { return current.thisUpdate },
     get nextUpdate () { return current.nextUpdate },
     isRevoked: (serial) => current.isRevoked(serial),
-    async close () {
-      watcher.close()
-      await reloading
-    }
+    close: async () => { await followed.close() }
   }
 }
 

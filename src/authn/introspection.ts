@@ -1,20 +1,19 @@
 import { boolean, functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
-import type { Principal } from '../principal.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { checkClaims } from './access-claims.ts'
 import type { Authenticator } from './authenticator.ts'
 import { badCredential } from './bad-credential.ts'
 import { hasJwtShape } from './compact-jws.ts'
 import { credentialCache } from './credential-cache.ts'
-import type { DeniableToken, DenyList } from './deny-list.ts'
+import type { DenyList } from './deny-list.ts'
 import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import { readUrl, type Fetch } from './fetch-json.ts'
 import { introspector } from './introspection-endpoint.ts'
 import { principalOf, readClaimNames, readGrants, type ClaimNames, type Grants } from './jwt-principal.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { JsonObject } from './strict-json.ts'
-import { tokenAuthenticator } from './token-authenticator.ts'
-import { readBinding, type TokenBinding } from './token-binding.ts'
+import { tokenAuthenticator, type GoodToken } from './token-authenticator.ts'
+import { readBinding } from './token-binding.ts'
 
 export interface IntrospectionOptions {
   /** Whose tokens these are; qualifies the ids of their principals. An answer that names another issuer is refused. */
@@ -79,9 +78,7 @@ const readOptions = object({
   clock: withDefault(functionOf<() => number>(), Date.now)
 })
 
-interface Known extends DeniableToken {
-  readonly principal: Principal
-  readonly binding: TokenBinding | null
+interface Known extends GoodToken {
   /** Milliseconds since the epoch. */
   readonly askAgainAt: number
 }
@@ -100,11 +97,11 @@ export function introspection (options: IntrospectionOptions): Authenticator {
   const ask = introspector(read)
   const answers = credentialCache<Known>(maxCached)
 
-  return tokenAuthenticator({ isMine, remembered, verify: inquire, dpop, clock })
+  return tokenAuthenticator({ isMine, remembered, verify: inquire, denyList, dpop, clock })
 
   function remembered (token: string): Known | undefined {
     const known = answers.get(token)
-    return known !== undefined && clock() < known.askAgainAt && denyList?.denies(known) !== true ? known : undefined
+    return known !== undefined && clock() < known.askAgainAt ? known : undefined
   }
 
   async function inquire (token: string): Promise<Known> {
@@ -112,7 +109,6 @@ export function introspection (options: IntrospectionOptions): Authenticator {
     const answer = await ask(token)
     if (answer === null) throw badCredential('token-inactive')
     const known = judge(token, answer, asked)
-    if (denyList?.denies(known) === true) throw badCredential('token-denied')
     answers.set(token, known)
     return known
   }

@@ -1,19 +1,18 @@
 import { functionOf, integer, listOf, object, optional, havingMethods, optionInvalid, withDefault } from '../options.ts'
-import type { Principal } from '../principal.ts'
 import { checkClaims, checkType } from './access-claims.ts'
 import type { Authenticator } from './authenticator.ts'
 import { badCredential } from './bad-credential.ts'
 import { hasJwtShape, parseCompactJws, verifyJws } from './compact-jws.ts'
 import { credentialCache } from './credential-cache.ts'
-import type { DenyList, DeniableToken } from './deny-list.ts'
+import type { DenyList } from './deny-list.ts'
 import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import type { Fetch } from './fetch-json.ts'
 import { jwtIssuer, type JwtIssuer, type JwtIssuerOptions } from './jwt-issuer.ts'
 import { principalOf } from './jwt-principal.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import { parseStrictJson } from './strict-json.ts'
-import { tokenAuthenticator } from './token-authenticator.ts'
-import { readBinding, type TokenBinding } from './token-binding.ts'
+import { tokenAuthenticator, type GoodToken } from './token-authenticator.ts'
+import { readBinding } from './token-binding.ts'
 import type { VerificationKey } from './verification-key.ts'
 
 export interface JwtOptions {
@@ -41,10 +40,8 @@ const readOptions = object({
 })
 
 /** A token that was verified, and what its being good hangs on. */
-interface Verified extends DeniableToken {
-  readonly principal: Principal
+interface Verified extends GoodToken {
   readonly expiresAt: number
-  readonly binding: TokenBinding | null
   readonly from: JwtIssuer
   readonly key: VerificationKey
 }
@@ -60,18 +57,17 @@ export function jwt (options: JwtOptions): Authenticator {
   // This cache is this configuration's alone, and by the digest of the whole token: what another issuer or server verified is not in it.
   const verified = credentialCache<Verified>(maxCached)
 
-  return tokenAuthenticator({ isMine, remembered, verify, dpop, clock })
+  return tokenAuthenticator({ isMine, remembered, verify, denyList, dpop, clock })
 
   function remembered (token: string): Verified | undefined {
     const known = verified.get(token)
     // No tolerance here: between the two ends of a token's life it is verified anew.
-    const counts = known !== undefined && clock() < known.expiresAt && known.from.keys.trusts(known.key) && denyList?.denies(known) !== true
+    const counts = known !== undefined && clock() < known.expiresAt && known.from.keys.trusts(known.key)
     return counts ? known : undefined
   }
 
   async function verify (token: string): Promise<Verified> {
     const judged = await judge(token, issuers, clock)
-    if (denyList?.denies(judged) === true) throw badCredential('jwt-denied')
     verified.set(token, judged)
     return judged
   }

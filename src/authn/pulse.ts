@@ -1,5 +1,4 @@
 import { randomBase62 } from '../encoding.ts'
-import { guardError } from '../errors.ts'
 
 export interface PulseOptions {
   readonly heartbeatMs: number
@@ -13,6 +12,8 @@ export interface PulseOptions {
   /** Called while the node is without news, one call after the other. */
   readonly onSilence: () => Promise<void>
   readonly onError: (error: unknown) => void
+  /** Makes the error that tells of this. */
+  readonly unavailable: (what: 'stale' | 'rolled-back') => Error
 }
 
 /** Whether a node hears what is written to a log: it writes, and waits to hear itself. */
@@ -32,7 +33,7 @@ interface Beat {
 }
 
 /** By the clock of this node alone: a heartbeat counts from when it was sent. The time until this call counts as heard. */
-export function pulse ({ heartbeatMs, maxStalenessMs, clock, sequence, send, onSilence, onError }: PulseOptions): Pulse {
+export function pulse ({ heartbeatMs, maxStalenessMs, clock, sequence, send, onSilence, onError, unavailable }: PulseOptions): Pulse {
   const node = randomBase62(12)
   let freshAt = clock()
   let count = 0
@@ -51,7 +52,7 @@ export function pulse ({ heartbeatMs, maxStalenessMs, clock, sequence, send, onS
     heard (name, toldSequence) {
       if (name === undefined || name !== awaited?.name) return
       // Written after all that this node knew: a log that now knows of less was put back.
-      if (toldSequence < awaited.sequence) onError(unavailable('key-store-rolled-back'))
+      if (toldSequence < awaited.sequence) onError(unavailable('rolled-back'))
       else {
         freshAt = awaited.at
         isSilent = false
@@ -73,7 +74,7 @@ export function pulse ({ heartbeatMs, maxStalenessMs, clock, sequence, send, onS
   }
 
   function recover (): void {
-    if (!isSilent) onError(unavailable('key-store-stale'))
+    if (!isSilent) onError(unavailable('stale'))
     isSilent = true
     if (recovering) return
     recovering = true
@@ -83,8 +84,4 @@ export function pulse ({ heartbeatMs, maxStalenessMs, clock, sequence, send, onS
       awaited = undefined
     })
   }
-}
-
-function unavailable (reason: string): Error {
-  return guardError('FMG_ERR_KEY_UNAVAILABLE', { reason })
 }

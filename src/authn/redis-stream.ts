@@ -26,6 +26,8 @@ export function followStream (client: RedisClient, key: string, from: string, ta
   const reading = follow()
   return {
     restart (after) {
+      // Who was about to begin anew when it was closed would leave a connection open for ever.
+      if (closing.signal.aborted) return
       reader.leave()
       reader = connect(client, after)
     },

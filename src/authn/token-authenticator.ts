@@ -1,22 +1,25 @@
 import type { Principal } from '../principal.ts'
 import type { Authenticator } from './authenticator.ts'
+import { refuseDenied, type DeniableToken, type DenyList } from './deny-list.ts'
 import type { DpopRules } from './dpop.ts'
 import { checkPossession, hasCertificate } from './possession.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { TokenBinding } from './token-binding.ts'
 
 /** A token that was found good. */
-export interface GoodToken {
+export interface GoodToken extends DeniableToken {
   readonly principal: Principal
   readonly binding: TokenBinding | null
 }
 
 export interface TokenAuthenticatorOptions {
   readonly isMine: (presented: PresentedCredential) => boolean
-  /** A token found good before, that still is; answers at once. */
+  /** A token found good before, that still is unless it is denied; answers at once. */
   readonly remembered: (token: string) => GoodToken | undefined
   /** @throws what `authenticate` does. */
   readonly verify: (token: string) => Promise<GoodToken>
+  /** `undefined` where none is denied before it expires. */
+  readonly denyList: DenyList | undefined
   /** `undefined` where tokens bound to a key are not accepted. */
   readonly dpop: DpopRules | undefined
   /** Milliseconds since the epoch. */
@@ -24,7 +27,7 @@ export interface TokenAuthenticatorOptions {
 }
 
 /** Tokens under `Authorization: Bearer` or `DPoP`, whoever judges them: a bound one counts only with what it is bound to, on every request. */
-export function tokenAuthenticator ({ isMine, remembered, verify, dpop, clock }: TokenAuthenticatorOptions): Authenticator {
+export function tokenAuthenticator ({ isMine, remembered, verify, denyList, dpop, clock }: TokenAuthenticatorOptions): Authenticator {
   return {
     dpopAlgorithms: dpop?.algorithms,
     isMine,
@@ -32,11 +35,13 @@ export function tokenAuthenticator ({ isMine, remembered, verify, dpop, clock }:
       // A proof of possession of a key is new with every request.
       if (presented.scheme !== 'bearer' || !isMine(presented)) return null
       const known = remembered(presented.value)
-      return known !== undefined && known.binding?.key === undefined && hasCertificate(known.binding, facts) ? known.principal : null
+      if (known === undefined || known.binding?.key !== undefined || !hasCertificate(known.binding, facts)) return null
+      return (denyList?.denies(known) ?? false) === false ? known.principal : null
     },
     async authenticate (presented, facts) {
       if (!isMine(presented)) return null
       const known = remembered(presented.value) ?? await verify(presented.value)
+      refuseDenied(denyList, known)
       await checkPossession(known.binding, presented, facts, dpop, clock())
       return known.principal
     }

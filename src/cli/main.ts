@@ -8,6 +8,7 @@ import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign
 import { policyCheck, policyTest } from './policy.ts'
 import { routes } from './routes.ts'
 import { serve } from './serve.ts'
+import { tokensDeny } from './tokens.ts'
 
 const verbs: Readonly<Record<string, Verb>> = {
   'keys create': keysCreate,
@@ -24,6 +25,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'policy check': policyCheck,
   'policy test': policyTest,
   'audit verify': auditVerify,
+  'tokens deny': tokensDeny,
   routes,
   serve
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rename, rmdir, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { canonicalJson } from '../../src/encoding.ts'
@@ -17,10 +17,10 @@ function filePlace (t: Test): TestedPlace {
     },
     async read () {
       const { head, keys } = JSON.parse(await readFile(file, 'utf8')) as { head: object, keys: Record<string, object> }
-      return { head: canonicalJson(head), keys: new Map(Object.entries(keys).map(([keyId, sealed]) => [keyId, canonicalJson(sealed)])) }
+      return { head: canonicalJson(head), texts: new Map(Object.entries(keys).map(([keyId, sealed]) => [keyId, canonicalJson(sealed)])) }
     },
-    async write ({ head, keys }) {
-      const lines = [...keys].map(([keyId, text]) => `${JSON.stringify(keyId)}:${text}`)
+    async write ({ head, texts }) {
+      const lines = [...texts].map(([keyId, text]) => `${JSON.stringify(keyId)}:${text}`)
       await writeFile(file, `{"version":"2","head":${head},"keys":{${lines.join(',')}}}`)
     }
   }
@@ -60,11 +60,63 @@ t.test('a change that breaks the file, or takes it away, leaves the records that
   t.match(await store.find(keyId), { keyId })
 })
 
+/** Breaks the file of a store, in ways that it can be mended from. */
+const breaks: Readonly<Record<string, { readonly harm: (file: string) => Promise<void>, readonly mend: (file: string) => Promise<void> }>> = {
+  'taken away': { harm: async (file) => { await rename(file, `${file}.away`) }, mend: async (file) => { await rename(`${file}.away`, file) } },
+  'open to others': { harm: async (file) => { await chmod(file, 0o644) }, mend: async (file) => { await chmod(file, 0o600) } },
+  'in a folder that is gone': {
+    harm: async (file) => { await rename(path.dirname(file), `${path.dirname(file)}.away`) },
+    mend: async (file) => { await rename(`${path.dirname(file)}.away`, path.dirname(file)) }
+  },
+  'not a file': {
+    async harm (file) {
+      await rename(file, `${file}.away`)
+      await mkdir(file)
+    },
+    async mend (file) {
+      await rmdir(file)
+      await rename(`${file}.away`, file)
+    }
+  }
+}
+
+t.test('a store whose file is out of reach for longer than it may be refuses, or serves where it is told to, and recovers', async (t) => {
+  for (const [what, { harm, mend }] of Object.entries(breaks)) {
+    await t.test(what, async (t) => {
+      const file = path.join(t.testdir(), 'store', 'keys.json')
+      let now = 0
+      const { reasons, onError } = noteReasons()
+      const options = { file, pepper, heartbeatMs: 10, clock: () => now }
+      const [refusing, serving] = [await fileKeyStore({ ...options, onError }), await fileKeyStore({ ...options, onStale: 'serve', onError: () => undefined })]
+      t.teardown(async () => { await Promise.all([refusing.close(), serving.close()]) })
+      const { keyId } = await createKey(refusing)
+      await until(() => serving.recall?.(keyId) !== null)
+      await harm(file)
+      await until(() => reasons.length > 0)
+      t.match(refusing.recall?.(keyId), { keyId }, 'until the bound it is trusted')
+      now += 5001
+      t.equal(refusing.recall?.(keyId), null)
+      t.throws(() => refusing.find(keyId), { code: 'FMG_ERR_KEY_UNAVAILABLE', statusCode: 503, reason: 'key-store-stale' })
+      t.match(serving.recall?.(keyId), { keyId })
+      t.match(await serving.find(keyId), { keyId })
+      const told = reasons.length
+      await mend(file)
+      await until(() => refusing.recall?.(keyId) !== null)
+      t.match(await refusing.find(keyId), { keyId })
+      t.equal(told, 1, 'it is told of once')
+    })
+  }
+})
+
+t.test('a heartbeat that could not be missed once does not boot', async (t) => {
+  await t.rejects(fileKeyStore({ file: path.join(t.testdir(), 'keys.json'), pepper, heartbeatMs: 1000, maxStalenessMs: 1999 }), { code: 'FMG_ERR_OPTION_INVALID', message: /fileKeyStore\.maxStalenessMs must be at least twice/ })
+})
+
 t.test('without a listener, what goes wrong is a process warning', async (t) => {
   const { open, read, write } = filePlace(t)
   const { keyId } = await createKey(await open())
-  const { head, keys } = await read()
-  await write({ head, keys: new Map(keys).set(keyId, keys.get(keyId)?.replace('analyst', 'admin') ?? '') })
+  const { head, texts } = await read()
+  await write({ head, texts: new Map(texts).set(keyId, texts.get(keyId)?.replace('analyst', 'admin') ?? '') })
   const warned = once(process, 'warning')
   const store = await fileKeyStore({ file: path.join(t.testdirName, 'store', 'keys.json'), pepper })
   t.match(await warned, [{ message: /a key cannot be reached/ }])

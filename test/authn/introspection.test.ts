@@ -1,5 +1,5 @@
 import t from 'tap'
-import { memoryDenyList } from '../../src/authn/deny-list.ts'
+import { memoryDenyList } from '../../src/authn/memory-deny-list.ts'
 import { introspection, type IntrospectionOptions } from '../../src/authn/introspection.ts'
 import type { RequestFacts } from '../../src/authn/request-facts.ts'
 import type { Principal } from '../../src/principal.ts'

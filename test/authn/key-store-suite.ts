@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { apiKey } from '../../src/authn/api-key.ts'
 import { createApiKey, type CreatedApiKey } from '../../src/authn/create-api-key.ts'
-import type { SealedBook } from '../../src/authn/key-book.ts'
+import type { SealedBook } from '../../src/authn/sealed-book.ts'
 import { listApiKeys } from '../../src/authn/key-record.ts'
 import type { KeyStore } from '../../src/authn/key-store.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
@@ -47,8 +47,8 @@ export function noteReasons (): { readonly reasons: unknown[], readonly onError:
 
 /** What every key store must do. @param place gives a fresh one each time. */
 export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
-  const replaced = ({ head, keys }: SealedBook, keyId: string, change: (text: string) => string): SealedBook =>
-    ({ head, keys: new Map(keys).set(keyId, change(keys.get(keyId) ?? '')) })
+  const replaced = ({ head, texts }: SealedBook, keyId: string, change: (text: string) => string): SealedBook =>
+    ({ head, texts: new Map(texts).set(keyId, change(texts.get(keyId) ?? '')) })
 
   t.test('a record is found again by another node, and what is not there is not', async (t) => {
     const { open } = place(t)
@@ -118,14 +118,14 @@ export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
     await write(replaced(await read(), forged.keyId, (text) => text.replace('analyst', 'admin')))
     const { reasons, onError } = noteReasons()
     const node = await open({ onError })
-    t.same(reasons, ['api-key-record-forged'])
+    t.same(reasons, ['key-store-record-forged'])
     t.equal(node.recall?.(forged.keyId), null)
     const authenticator = apiKey({ store: node, pepper })
     await t.rejects(Promise.resolve(authenticator.authenticate({ scheme: 'x-api-key', value: forged.key }, requestFacts())), { code: 'FMG_ERR_CREDENTIAL_INVALID', reason: 'api-key-record-forged' })
     t.ok(await authenticator.authenticate({ scheme: 'x-api-key', value: good.key }, requestFacts()))
     t.equal(await node.update(forged.keyId, (record) => ({ ...record, label: 'mine' })), null)
     t.ok(await revokeApiKey(node, good.keyId), 'the others can still be changed')
-    t.same(reasons, ['api-key-record-forged'], 'it is told of once')
+    t.same(reasons, ['key-store-record-forged'], 'it is told of once')
   })
 
   t.test('a record in the place of another key, or that is no record, is forged', async (t) => {
@@ -133,7 +133,7 @@ export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
     const store = await open()
     const [one, other] = [await createKey(store), await createKey(store)]
     const before = await read()
-    for (const text of [before.keys.get(other.keyId) ?? '', '{"version":1}', '{"content":{"version":1},"mac":"00"}', '[{"version":1}]']) {
+    for (const text of [before.texts.get(other.keyId) ?? '', '{"version":1}', '{"content":{"version":1},"mac":"00"}', '[{"version":1}]']) {
       await write(replaced(before, one.keyId, () => text))
       const node = await open({ onError: () => undefined })
       t.equal(node.recall?.(one.keyId), null)
@@ -150,17 +150,17 @@ export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
     await revokeApiKey(store, keyId)
     const revoked = await read()
     const untrusted = { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'key-store-forged' }
-    const without = new Map(revoked.keys)
+    const without = new Map(revoked.texts)
     without.delete(keyId)
-    for (const keys of [before.keys, without, new Map()]) {
-      await write({ head: revoked.head, keys })
+    for (const texts of [before.texts, without, new Map()]) {
+      await write({ head: revoked.head, texts })
       await t.rejects(open(), untrusted)
     }
-    await write({ head: before.head, keys: revoked.keys })
+    await write({ head: before.head, texts: revoked.texts })
     await t.rejects(open(), untrusted, 'the head of then does not know of the revocation')
     await write(replaced(revoked, keyId, () => '{}'))
     await t.rejects(open(), untrusted, 'a record without a version might be an older one')
-    await write({ head: revoked.head.replace('"sequence":3', '"sequence":4'), keys: revoked.keys })
+    await write({ head: revoked.head.replace('"sequence":3', '"sequence":4'), texts: revoked.texts })
     await t.rejects(open(), untrusted)
     await write(revoked)
     t.ok(await open())

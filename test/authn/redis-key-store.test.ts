@@ -27,10 +27,10 @@ async function openNode (t: Test, options: Partial<RedisKeyStoreOptions> & Pick<
 function redisPlace (t: Test, client = connectRedis(t), prefix = freshPrefix()): TestedPlace {
   return {
     open: async (options = {}) => await openNode(t, { client, prefix, ...options }),
-    read: async () => ({ head: await client.get(`{${prefix}}head`) ?? '', keys: new Map(Object.entries(await client.hgetall(`{${prefix}}keys`))) }),
-    async write ({ head, keys }) {
+    read: async () => ({ head: await client.get(`{${prefix}}head`) ?? '', texts: new Map(Object.entries(await client.hgetall(`{${prefix}}keys`))) }),
+    async write ({ head, texts }) {
       const transaction = client.multi().set(`{${prefix}}head`, head).del(`{${prefix}}keys`)
-      if (keys.size > 0) transaction.hset(`{${prefix}}keys`, keys)
+      if (texts.size > 0) transaction.hset(`{${prefix}}keys`, texts)
       await transaction.exec()
     }
   }
@@ -179,6 +179,37 @@ t.test('a node finds a Redis that died and was restored, and closes where it nev
   await node.close()
 })
 
+t.test('a node that is closed while it begins anew leaves no connection open', async (t) => {
+  const client = connectRedis(t)
+  const readers: Redis[] = []
+  let [isAsked, isAnswered] = [false, false]
+  let letAsk = (): void => undefined
+  const slow: RedisKeyStoreOptions['client'] = {
+    call: async (command, ...args) => {
+      if (hand.now === 0 || !String(args[0]).includes('HGETALL')) return await client.call(command, ...args)
+      isAsked = true
+      await new Promise<void>((resolve) => { letAsk = resolve })
+      const answer = await client.call(command, ...args)
+      isAnswered = true
+      return answer
+    },
+    duplicate () {
+      const reader = client.duplicate()
+      readers.push(reader)
+      return reader
+    }
+  }
+  const hand = handClock()
+  const node = await redisKeyStore({ client: slow, pepper, prefix: freshPrefix(), heartbeatMs: 10, maxStalenessMs: 20, clock: hand.clock, onError: () => undefined })
+  hand.now = 1000
+  await until(() => isAsked)
+  await node.close()
+  letAsk()
+  await until(() => isAnswered)
+  await until(() => readers.every(({ status }) => status === 'end'))
+  t.equal(readers.length, 1)
+})
+
 t.test('a node that stood where the log was trimmed reads the store again', async (t) => {
   const prefix = freshPrefix()
   const raw = connectRedis(t)
@@ -189,6 +220,20 @@ t.test('a node that stood where the log was trimmed reads the store again', asyn
   await revokeApiKey(silent, keyId, 7)
   await until(() => node.recall?.(keyId)?.revokedAt === 7)
   t.pass('the heartbeat told that something was missed')
+})
+
+t.test('a change whose entry was taken away is not missed when the next one comes', async (t) => {
+  const prefix = freshPrefix()
+  const client = connectRedis(t)
+  const node = await openNode(t, { client, prefix, heartbeatMs: 30_000, maxStalenessMs: 60_000 })
+  const [one, two] = [await createKey(node), await createKey(node)]
+  // Both have told their first heartbeat before there is anything to miss.
+  const silent = await openNode(t, { client: withoutLog(client), prefix, heartbeatMs: 30_000 })
+  const other = await openNode(t, { client, prefix, heartbeatMs: 30_000 })
+  await revokeApiKey(silent, one.keyId, 7)
+  await revokeApiKey(other, two.keyId, 8)
+  await until(() => node.recall?.(two.keyId)?.revokedAt === 8)
+  t.match(node.recall?.(one.keyId), { revokedAt: 7 })
 })
 
 /** A client whose changes leave no entry in the log. */
@@ -253,8 +298,8 @@ t.test('a forged or replayed entry of the log changes nothing, and ends no news'
   const log = `{${prefix}}log`
   const [head, record] = [await client.get(`{${prefix}}head`) ?? '', await client.hget(`{${prefix}}keys`, keyId) ?? '']
   await revokeApiKey(node, keyId, 7)
-  await client.xadd(log, '*', 'head', head, 'key', keyId, 'record', record)
-  await client.xadd(log, '*', 'head', head.replace('"sequence":1', '"sequence":9'), 'key', keyId, 'record', record)
+  await client.xadd(log, '*', 'head', head, 'id', keyId, 'record', record)
+  await client.xadd(log, '*', 'head', head.replace('"sequence":1', '"sequence":9'), 'id', keyId, 'record', record)
   await until(() => reasons.includes('key-store-forged'))
   await client.xadd(log, '*', 'what', 'another program wrote')
   const { keyId: another } = await createKey(await openNode(t, { client, prefix }))
@@ -270,7 +315,7 @@ t.test('an entry that brings another record than its head names is not believed'
   await until(() => node.recall?.(two.keyId) !== null)
   const record = await client.hget(`{${prefix}}keys`, two.keyId) ?? ''
   await revokeApiKey(await openNode(t, { client: withoutLog(client), prefix, heartbeatMs: 30_000 }), one.keyId, 7)
-  await client.xadd(`{${prefix}}log`, '*', 'head', await client.get(`{${prefix}}head`) ?? '', 'key', two.keyId, 'record', record)
+  await client.xadd(`{${prefix}}log`, '*', 'head', await client.get(`{${prefix}}head`) ?? '', 'id', two.keyId, 'record', record)
   await until(() => node.recall?.(one.keyId)?.revokedAt === 7)
   t.match(node.recall?.(two.keyId), { version: 1 })
 })

@@ -3,10 +3,14 @@ import { chmod, copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promi
 import path from 'node:path'
 import t from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import { fileDenyList } from '../../src/authn/file-deny-list.ts'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { readPepper } from '../../src/authn/pepper.ts'
+import { redisDenyList } from '../../src/authn/redis-deny-list.ts'
 import { exampleModel } from '../../src/server/example-model.ts'
+import { until } from '../authn/key-store-suite.ts'
 import { command, modelGuard, run, type Ended } from '../helpers/command.ts'
+import { connectRedis } from '../helpers/redis.ts'
 
 t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard(), { status: 2, stderr: /model-guard keys create --store FILE\|REDIS-URL/ })
@@ -77,6 +81,34 @@ t.test('keys in Redis are made, listed, rotated and revoked alike', async (t) =>
   t.match(await modelGuard('keys', 'list', '--store', redis.url), { status: 2, stderr: /--pepper is required/ })
   await redis.stop()
   t.match(await keys('list'), { status: 1, stderr: /^FMG_ERR_KEY_UNAVAILABLE: / })
+})
+
+t.test('tokens are denied, in a file and in Redis', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const folder = t.testdir({ secrets: {} })
+  const pepper = path.join(folder, 'secrets', 'pepper')
+  await writeFile(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
+  const file = path.join(folder, 'denials.json')
+  const issuer = 'https://issuer.example'
+  const inFile = await fileDenyList({ file, pepper: await readPepper(pepper) })
+  const inRedis = await redisDenyList({ client: connectRedis(t, redis.url), pepper: await readPepper(pepper) })
+  t.teardown(async () => { await Promise.all([inFile.close(), inRedis.close()]) })
+  for (const [store, list] of [[file, inFile], [redis.url, inRedis]] as const) {
+    const deny = async (...words: readonly string[]): Promise<Ended> => await modelGuard('tokens', 'deny', '--store', store, '--pepper', pepper, '--issuer', issuer, ...words)
+    const denies = (changed: object = {}): boolean | 'unknown' => list.denies({ issuer, subject: 'ann', tokenId: 'id', session: 'sid', issuedAt: 50, ...changed })
+    t.match(await deny(), { status: 2, stderr: /--token-id, --subject, --session, --issued-before or --all is required\nusage/ })
+    t.match(await deny('--all', '--until', 'soon'), { status: 2, stderr: /--until is a time/ })
+    t.equal(denies(), false)
+    t.match(await deny('--token-id', 'id', '--until', '2100-01-01'), { status: 0, stdout: 'denied\n', stderr: '' })
+    await until(() => denies() === true)
+    t.equal(denies({ tokenId: 'other' }), false)
+    t.match(JSON.parse((await deny('--subject', 'bob', '--session', 'x', '--issued-before', '1970-01-01T00:00:00.100Z', '--json')).stdout), { denied: { issuer, subject: 'bob', session: 'x', issuedBefore: 100 } })
+    await until(() => denies({ tokenId: 'other', subject: 'bob' }) === true && denies({ tokenId: 'other', session: 'x' }) === true)
+    t.match(await deny('--all'), { status: 0 })
+    await until(() => denies({ tokenId: 'other' }) === true)
+  }
+  t.match(await modelGuard('tokens', 'deny', '--store', file, '--all'), { status: 2, stderr: /--issuer is required/ })
 })
 
 t.test('a model goes from its maker to a server', async (t) => {
