@@ -169,8 +169,8 @@ function mutated (text: string, random: Random): string {
 /** RFC 9651 section 4.2.7: padding may be missing, and neither bits in it that mean nothing nor a parameter make another certificate. */
 function mutatedCertificate (header: string, random: Random): string {
   const changed = mutated(header, random)
-  const isSame = /^:[A-Za-z0-9+/]*=*:(?:;.*)?$/.test(changed) && Buffer.from(changed, 'base64').equals(Buffer.from(header, 'base64'))
-  return isSame ? `${changed}~` : changed
+  const isSame = /^:[A-Za-z0-9+/]*=*:(?:;.*)?$/.test(changed) && Buffer.from(changed.replace(/;.*/, ''), 'base64').equals(Buffer.from(header, 'base64'))
+  return isSame ? `${changed}"` : changed
 }
 
 function swapCase (letter: string): string {
