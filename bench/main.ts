@@ -1,11 +1,12 @@
 // npm run bench -- NAME [--json] [--rounds N] [--seconds N]
 import { parseArgs } from 'node:util'
 import { authn } from './authn.ts'
+import { authz } from './authz.ts'
 import type { Bench } from './bench.ts'
 import { health } from './health.ts'
 import { http } from './http.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, authn, health }
+const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'
