@@ -1,13 +1,32 @@
 import type { Identity } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
+import type { CredentialMethod } from '../principal.ts'
 
 /** What a handler may add to its record. */
 export type AuditFields = Pick<AuditRecord, 'model_id' | 'model_version' | 'model_digest' | 'detail'>
+
+/** A change that was made to somebody's credential. */
+export interface CredentialChange {
+  /** For instance `key:revoke`. */
+  readonly action: string
+  /** Why, in one kebab-case word. */
+  readonly reason: string
+  readonly requestId: string
+  /** Whose credential it is. */
+  readonly principalId: string
+  readonly org: string | undefined
+  readonly credential: { readonly method: CredentialMethod, readonly id: string }
+}
 
 /** `request.audit`: for servers whose model is not loaded by this package. */
 export interface RequestAudit {
   /** Adds to, or replaces, what the record of this request says. Kept as given: put no input, output or credential here. */
   set (fields: AuditFields): void
+  /**
+   * Writes a record of its own for a change that this request made to a credential; resolves when it is as durable as the log makes records.
+   * @throws FMG_ERR_AUDIT_UNAVAILABLE
+   */
+  noteChange (change: CredentialChange): Promise<void>
 }
 
 /** The outcome that a record states. */
@@ -37,6 +56,11 @@ export class AuditEntry implements RequestAudit {
   isStreaming = false
   /** The answer was handed over whole. */
   isComplete = false
+  readonly noteChange: (change: CredentialChange) => Promise<void>
+
+  constructor (noteChange: (change: CredentialChange) => Promise<void>) {
+    this.noteChange = noteChange
+  }
 
   set (fields: AuditFields): void {
     this.fields = { ...this.fields, ...fields }

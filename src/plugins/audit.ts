@@ -6,6 +6,7 @@ import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
 import { havingMethods, object } from '../options.ts'
 import type { Principal } from '../principal.ts'
+import { changeWriter } from './audit-change.ts'
 import { AuditEntry, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
 import { factsWriter } from './facts.ts'
@@ -46,11 +47,12 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   const refused = strangers(log, identities)
   const running = turnstile()
   const facts = factsWriter(log)
+  const noteChange = changeWriter(log, identities)
   app.decorateRequest('audit', null)
 
   app.addHook('onRequest', function openRecord (request, reply, done) {
     if (rulesOf(request).isRecorded) {
-      const entry = request.audit = new AuditEntry()
+      const entry = request.audit = new AuditEntry(noteChange)
       running.enter()
       // The one event that always comes: `onResponse` does not after an abort, `onRequestAbort` only during an upload.
       reply.raw.once('close', () => {

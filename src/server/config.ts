@@ -73,6 +73,8 @@ const readConfig = object({
   }), { defaultTier: 'standard', tiers: defaultTiers }),
   /** Whose access tokens are taken beside API keys: as in {@link JwtIssuerOptions}. Default: nobody's. */
   issuers: withDefault(listOf(readIssuer), []),
+  /** Takes the alerts of GitHub's secret scanning, by default at `/secret-scanning/github`, and ends the keys in them. Default: no such route. */
+  secretScanning: optional(object({ path: optional(string()), keysUrl: optional(string()) })),
   audit: allOptional({
     durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
   }),

@@ -14,6 +14,7 @@ import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
+import { secretScanning } from '../plugins/secret-scanning.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import { adminRoutes } from './admin.ts'
 import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
@@ -60,6 +61,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
     await app.close()
     throw error
   }
+  if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
   await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
   await app.register(adminRoutes, { prefix: '/admin', keys: keys.store })
   return app
