@@ -60,6 +60,18 @@ export async function readPrivateFile (file: string): Promise<Buffer> {
   return await readFile(file)
 }
 
+/**
+ * Reads a file.
+ * @throws FMG_ERR_FILE that names it.
+ */
+export async function readNamedFile (file: string): Promise<Buffer> {
+  try {
+    return await readFile(file)
+  } catch (cause) {
+    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
+  }
+}
+
 /** Whether a file or folder of this name is there. */
 export async function exists (file: string): Promise<boolean> {
   try {

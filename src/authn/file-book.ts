@@ -4,7 +4,7 @@ import { guardError, isGuardError } from '../errors.ts'
 import { lockFile, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
 import { functionOf, integer, object, oneOf, recordOf, string, withDefault } from '../options.ts'
 import type { BookChange } from './change-book.ts'
-import { followFile } from './followed-file.ts'
+import { followFile } from '../followed-file.ts'
 import { emptyBook, readBook, reportForged, type Book, type BookForm, type BookRecord, type SealedBook } from './sealed-book.ts'
 import type { OnStale, SharedBook } from './shared-book.ts'
 

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
 import { functionOf, object, string, withDefault } from '../options.ts'
 import { readAuthorityCertificate, type AuthorityCertificate } from './authority-certificate.ts'
 import type { CertificateFacts } from './client-certificate.ts'
-import { followFile } from './followed-file.ts'
+import { readNamedFile } from '../files.ts'
+import { followFile } from '../followed-file.ts'
 import { parseRevocationList, type RevocationList } from './revocation-list.ts'
 
 export interface FileRevocationListOptions {
@@ -54,10 +54,7 @@ export async function fileRevocationList (options: FileRevocationListOptions): P
 }
 
 async function load (file: string, authority: CertificateFacts): Promise<RevocationList> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
-  })
-  return parseRevocationList(bytes, authority)
+  return parseRevocationList(await readNamedFile(file), authority)
 }
 
 function warn (error: unknown): void {

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import { verifyLog, type LogReport } from '../audit/verify-log.ts'
-import { guardError } from '../errors.ts'
+import { readNamedFile } from '../files.ts'
 import { print, readArguments, type Verb } from './command.ts'
 
 /** Computes a whole log again and says whether it holds; what does not is named by its sequence number. */
@@ -30,10 +29,5 @@ function describe ({ ok, size, checkpointSize, signature, unwitnessed, witnessed
 }
 
 async function readOptional (file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined
-  try {
-    return await readFile(file, 'utf8')
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
-  }
+  return file === undefined ? undefined : (await readNamedFile(file)).toString()
 }

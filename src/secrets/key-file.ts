@@ -1,7 +1,6 @@
 import { createPrivateKey } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
-import { readPrivateFile } from '../files.ts'
+import { readNamedFile, readPrivateFile } from '../files.ts'
 import type { KeyProvider } from './key-provider.ts'
 import { localKey } from './local-key.ts'
 import { localSigner } from './local-signer.ts'
@@ -13,7 +12,7 @@ import type { Signer } from './signer.ts'
  * @throws FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
  */
 export async function keyFromFile (file: string): Promise<KeyProvider> {
-  const jwk = parse(file, await read(file))
+  const jwk = parse(file, await readNamedFile(file))
   // Read anew: the file whose permissions were checked is the one whose key is used.
   return localKey({ jwk: 'd' in jwk || 'k' in jwk ? parse(file, await readPrivateFile(file)) : jwk })
 }
@@ -28,14 +27,6 @@ export async function signerFromFile (file: string): Promise<Signer> {
     return localSigner(createPrivateKey(pem))
   } catch {
     throw guardError('FMG_ERR_FILE', { detail: `${file} holds no private key of Ed25519, P-256, P-384 or P-521` })
-  }
-}
-
-async function read (file: string): Promise<Buffer> {
-  try {
-    return await readFile(file)
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
   }
 }
 

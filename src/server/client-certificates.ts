@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Authenticator } from '../authn/authenticator.ts'
 import type { CertificateAuthorityOptions } from '../authn/certificate-authority.ts'
 import { fileRevocationList } from '../authn/file-revocation-list.ts'
 import { mtls } from '../authn/mtls.ts'
-import { guardError } from '../errors.ts'
+import { readNamedFile } from '../files.ts'
 import type { ProxyCertificateOptions } from '../plugins/proxy-certificate.ts'
 import type { ServerConfig } from './config.ts'
 
@@ -12,7 +11,7 @@ type ClientCertificates = NonNullable<ServerConfig['clientCertificates']>
 
 /** What a listener must ask clients for, to be shown their certificates; in PEM. */
 export async function clientAuthorities ({ authorities, aboveFiles }: ClientCertificates): Promise<readonly Buffer[]> {
-  return await Promise.all([...authorities.map(({ certificateFile }) => certificateFile), ...aboveFiles].map(readPem))
+  return await Promise.all([...authorities.map(({ certificateFile }) => certificateFile), ...aboveFiles].map(readNamedFile))
 }
 
 /** The authenticator of clients' certificates; its revocation lists are watched until the server closes. */
@@ -28,7 +27,7 @@ export function proxyCertificateOf (config: ClientCertificates | undefined): { r
 }
 
 async function openAuthority (app: FastifyInstance, { certificateFile, trustDomain, identities, revocationListFile }: ClientCertificates['authorities'][number]): Promise<CertificateAuthorityOptions> {
-  const certificate = await readPem(certificateFile)
+  const certificate = await readNamedFile(certificateFile)
   if (revocationListFile === undefined) return { certificate, trustDomain, identities }
   const revocationList = await fileRevocationList({
     file: revocationListFile,
@@ -37,8 +36,4 @@ async function openAuthority (app: FastifyInstance, { certificateFile, trustDoma
   })
   app.addHook('onClose', async () => { await revocationList.close() })
   return { certificate, trustDomain, identities, revocationList }
-}
-
-async function readPem (file: string): Promise<Buffer> {
-  return await readFile(file).catch((cause: unknown) => { throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause }) })
 }

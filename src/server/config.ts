@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseDocument } from 'yaml'
 import type { Durability } from '../audit/appender.ts'
@@ -7,6 +6,7 @@ import type { ForwardedForm } from '../authn/forwarded-certificate.ts'
 import type { JwtIssuerOptions } from '../authn/jwt-issuer.ts'
 import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { guardError } from '../errors.ts'
+import { readNamedFile } from '../files.ts'
 import { readWindows } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read } from '../options.ts'
@@ -64,6 +64,8 @@ const readConfig = object({
   clientCertificates: optional(readClientCertificates),
   /** Policy file. Default `policy.yaml` in the data folder. */
   policy: optional(string()),
+  /** Public keys, in PEM, of which one must have signed the policy file (`model-guard policy sign`). Default: it need not be signed. */
+  policyKeyFiles: optional(listOf(string())),
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
   mode: readMode,
@@ -97,7 +99,7 @@ export const defaultConfig: ServerConfig = readConfig({}, 'config')
  * @throws FMG_ERR_OPTION_INVALID naming the file, the line or the member.
  */
 export async function loadConfig (file: string): Promise<ServerConfig> {
-  const document = parseDocument(await readText(file), { uniqueKeys: true, merge: false, prettyErrors: true })
+  const document = parseDocument((await readNamedFile(file)).toString(), { uniqueKeys: true, merge: false, prettyErrors: true })
   const [problem] = document.errors
   if (problem !== undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `${file}: ${problem.message.replace(/\n[^]*/, '')}` })
   const value: unknown = document.toJS({ maxAliasCount: 0 })
@@ -110,6 +112,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
     ...config,
     data: inFolder(config.data),
     policy: mapped(config.policy, inFolder),
+    policyKeyFiles: config.policyKeyFiles?.map(inFolder),
     keys: { ...keys, pepperFile: mapped(keys.pepperFile, inFolder) },
     listen: { ...config.listen, tls: mapped(tls, ({ keyFile, certificateFile }) => ({ keyFile: inFolder(keyFile), certificateFile: inFolder(certificateFile) })) },
     clientCertificates: mapped(clientCertificates, ({ authorities, aboveFiles, proxy }) => ({
@@ -117,14 +120,6 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
       aboveFiles: aboveFiles.map(inFolder),
       proxy
     }))
-  }
-}
-
-async function readText (file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${file}`, cause })
   }
 }
 

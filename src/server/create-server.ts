@@ -6,7 +6,6 @@ import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import { jwt } from '../authn/jwt.ts'
-import { loadPolicy } from '../authz/file-policy.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
@@ -22,6 +21,7 @@ import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
+import { openPolicy, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
 import { sharedLimiter } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
@@ -74,16 +74,19 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     ...issuers.length > 0 ? [jwt({ issuers })] : [],
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
   ]
+  const policy = await openPolicy(app, config, data)
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
-    authorize: { policy: await policyOf(config, data), context: () => ({ environment: config.environment }) },
+    authorize: { policy, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
   // Opened last: from here on it is the guard that closes it.
-  await app.register(modelGuard, { ...options, audit: await auditOf(config, data) })
+  const audit = await auditOf(config, data)
+  recordReloads(policy, audit.log, app.log)
+  await app.register(modelGuard, { ...options, audit })
 }
 
 /** Clients are asked for a certificate where TLS ends here; where a proxy ends it, they were asked there. */
@@ -118,9 +121,4 @@ async function modelsOf ({ models }: ServerConfig, data: DataFolder): Promise<Mo
 
 async function limiterOf (app: FastifyInstance, { redis }: ServerConfig): Promise<Limiter> {
   return redis === undefined ? memoryLimiter({}) : await sharedLimiter(app, redis)
-}
-
-async function policyOf ({ policy }: ServerConfig, data: DataFolder): Promise<ReturnType<typeof loadPolicy>> {
-  const file = policy ?? data.policy
-  return loadPolicy(await readFile(file, 'utf8'), { source: file })
 }

@@ -1,10 +1,9 @@
 import { watch } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createSecureContext, Server, type TlsOptions } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { guardError } from '../errors.ts'
-import { readPrivateFile } from '../files.ts'
+import { readNamedFile, readPrivateFile } from '../files.ts'
 import { mutualTls } from '../plugins/mutual-tls.ts'
 
 /** Where the server's certificate (with its chain) and its key stand, in PEM. */
@@ -24,7 +23,7 @@ export type TlsPair = TlsOptions & { readonly key: Buffer, readonly cert: Buffer
  */
 export async function readTls ({ keyFile, certificateFile, clientAuthorities }: TlsFiles): Promise<TlsPair> {
   const key = await readPrivateFile(keyFile)
-  const cert = await readFile(certificateFile).catch((cause: unknown) => { throw guardError('FMG_ERR_FILE', { detail: `cannot read ${certificateFile}`, cause }) })
+  const cert = await readNamedFile(certificateFile)
   const asked = clientAuthorities === undefined ? {} : mutualTls({ key, certificate: cert, clientAuthorities })
   const context = { ...asked, key, cert, minVersion: 'TLSv1.3' } as const
   try {

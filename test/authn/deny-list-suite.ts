@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import type { DeniableToken, SharedDenyList, WritableDenyList } from '../../src/authn/deny-list.ts'
 import type { SealedBook } from '../../src/authn/sealed-book.ts'
-import { noteReasons, until } from './key-store-suite.ts'
+import { until } from '../helpers/until.ts'
+import { noteReasons } from './key-store-suite.ts'
 
 export const issuer = 'https://issuer.example'
 

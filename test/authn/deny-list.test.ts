@@ -12,7 +12,8 @@ import { redisDenyList, type RedisDenyListOptions } from '../../src/authn/redis-
 import { canonicalJson } from '../../src/encoding.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { denyListSuite, issuer, sharedDenyListSuite, tokenOf, type SharedPlace } from './deny-list-suite.ts'
-import { noteReasons, pepper, until } from './key-store-suite.ts'
+import { until } from '../helpers/until.ts'
+import { noteReasons, pepper } from './key-store-suite.ts'
 
 let opened = 0
 

@@ -5,7 +5,8 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { canonicalJson } from '../../src/encoding.ts'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
-import { createKey, keyStoreSuite, noteReasons, pepper, until, type TestedPlace } from './key-store-suite.ts'
+import { until } from '../helpers/until.ts'
+import { createKey, keyStoreSuite, noteReasons, pepper, type TestedPlace } from './key-store-suite.ts'
 
 function filePlace (t: Test): TestedPlace {
   const file = path.join(t.testdir(), 'store', 'keys.json')

@@ -8,6 +8,7 @@ import type { KeyStore } from '../../src/authn/key-store.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
 import { rotateApiKey } from '../../src/authn/rotate-api-key.ts'
 import { requestFacts } from '../helpers/facts.ts'
+import { until } from '../helpers/until.ts'
 
 /** How a node opens a store. */
 export interface NodeOptions {
@@ -32,11 +33,6 @@ const principal = { id: 'ann', tier: 'pro', roles: ['analyst'] }
 /** A key of `ann`. */
 export async function createKey (store: KeyStore): Promise<CreatedApiKey> {
   return await createApiKey(store, pepper, { principal })
-}
-
-/** Waits for what another node did, turn by turn of the event loop. */
-export async function until (holds: () => unknown): Promise<void> {
-  while (holds() !== true) await new Promise((resolve) => { setImmediate(resolve) })
 }
 
 /** What a store that is closed with the test was told of. */

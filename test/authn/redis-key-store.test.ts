@@ -8,7 +8,8 @@ import type { KeyStore } from '../../src/authn/key-store.ts'
 import { redisKeyStore, type RedisKeyStoreOptions } from '../../src/authn/redis-key-store.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
 import { connectRedis, keyPrefix, redisUrl } from '../helpers/redis.ts'
-import { createKey, keyStoreSuite, noteReasons, pepper, until, type TestedPlace } from './key-store-suite.ts'
+import { until } from '../helpers/until.ts'
+import { createKey, keyStoreSuite, noteReasons, pepper, type TestedPlace } from './key-store-suite.ts'
 
 let opened = 0
 

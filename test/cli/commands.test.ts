@@ -8,7 +8,7 @@ import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { readPepper } from '../../src/authn/pepper.ts'
 import { redisDenyList } from '../../src/authn/redis-deny-list.ts'
 import { exampleModel } from '../../src/server/example-model.ts'
-import { until } from '../authn/key-store-suite.ts'
+import { until } from '../helpers/until.ts'
 import { command, modelGuard, run, type Ended } from '../helpers/command.ts'
 import { connectRedis } from '../helpers/redis.ts'
 

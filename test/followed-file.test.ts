@@ -1,8 +1,8 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { followFile, type FollowedFile } from '../../src/authn/followed-file.ts'
-import { until } from './key-store-suite.ts'
+import { followFile, type FollowedFile } from '../src/followed-file.ts'
+import { until } from './helpers/until.ts'
 
 interface Followed {
   readonly followed: FollowedFile

@@ -1,0 +1,34 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { defaultConfig } from '../../src/server/config.ts'
+import { runServer, stopServer } from '../../src/server/run-server.ts'
+import { recordsIn } from '../helpers/guard.ts'
+import { startServer } from '../helpers/server.ts'
+
+t.test('a changed policy counts without a restart, and the log says from which to which', async (t) => {
+  const { app, url, data, keys } = await startServer(t)
+  const ask = async (): Promise<number> => (await fetch(`${url}/v2/models/digits`, { headers: { 'x-api-key': keys.analyst } })).status
+  t.equal(await ask(), 200)
+  const text = readFileSync(data.policy, 'utf8')
+  writeFileSync(data.policy, 'version: 1\nroles: {')
+  t.equal(await ask(), 200, 'half of a file changes nothing')
+  writeFileSync(data.policy, `${text}\n# nothing\n`.replace(/^policies:\n/m, 'policies:\n  - { name: nobody reads, effect: deny, action: read }\n'))
+  while (await ask() === 200);
+  t.equal(await ask(), 403)
+
+  await stopServer(app)
+  const records = recordsIn(data.root)
+  const reload = records.find(({ action }) => action === 'policy:reload')
+  const [first, last] = ['success', 'denied'].map((wanted) => records.find(({ action, status }) => action === 'read' && status === wanted))
+  t.match(reload, { status: 'success', policy: last?.['policy'], detail: { before: first?.['policy'] } })
+  t.ok(Number(first?.['seq']) < Number(reload?.['seq']) && Number(reload?.['seq']) < Number(last?.['seq']))
+})
+
+t.test('a server that is told whose policy to take takes no other', async (t) => {
+  const folder = t.testdir({ 'trusted.pem': String(generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' })) })
+  const config = { ...defaultConfig, data: path.join(folder, 'data'), listen: { ...defaultConfig.listen, port: 0 }, policyKeyFiles: [path.join(folder, 'trusted.pem')] }
+  await t.rejects(runServer(config), { code: 'FMG_ERR_FILE', message: /policy\.yaml\.sig/ })
+  await t.rejects(runServer({ ...config, policyKeyFiles: [path.join(folder, 'gone.pem')] }), { code: 'FMG_ERR_FILE', message: /gone\.pem/ })
+})
