@@ -48,6 +48,7 @@ export { memoryDenyList, type MemoryDenyList } from './authn/memory-deny-list.ts
 export { fileDenyList, type FileDenyListOptions } from './authn/file-deny-list.ts'
 export { redisDenyList, type RedisDenyListOptions } from './authn/redis-deny-list.ts'
 export type { DpopOptions } from './authn/dpop.ts'
+export type { DpopNonceOptions } from './authn/dpop-nonces.ts'
 export { memoryReplayStore, type MemoryReplayStoreOptions, type ReplayStore } from './authn/replay-store.ts'
 export { redisReplayStore, type RedisCommands, type RedisReplayStoreOptions } from './authn/redis-replay-store.ts'
 export { mtls, type MtlsOptions } from './authn/mtls.ts'
