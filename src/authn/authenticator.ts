@@ -23,4 +23,6 @@ export interface Authenticator {
    * @throws FMG_ERR_ISSUER_UNAVAILABLE when what is needed to judge cannot be reached.
    */
   authenticate (presented: PresentedCredential, facts: RequestFacts): Principal | null | Promise<Principal | null>
+  /** Headers for the answer to a request that `authenticate` has just let in. */
+  answerHeaders? (presented: PresentedCredential, facts: RequestFacts): Readonly<Record<string, string>>
 }

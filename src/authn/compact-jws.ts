@@ -10,6 +10,8 @@ export interface JwsHeader {
   readonly typ: string | undefined
   /** Of a DPoP proof alone is it believed (RFC 9449 section 4.2). */
   readonly jwk: unknown
+  /** Of all its members. */
+  readonly names: readonly string[]
 }
 
 /** A well-formed JWS. Nothing in it is true before `verifyJws`. */
@@ -54,7 +56,7 @@ function readHeader (header: JsonObject | null): JwsHeader {
   // RFC 7515 section 4.1.11: no extension is understood here, `b64` (RFC 7797) not either, whether or not it is marked as critical.
   if ('crit' in header || 'b64' in header) throw badCredential('jws-header-critical')
   if (typeof alg !== 'string' || !isOptionalText(kid) || !isOptionalText(typ)) throw badCredential('jws-header-malformed')
-  return { alg, kid, typ, jwk }
+  return { alg, kid, typ, jwk, names: Object.keys(header) }
 }
 
 function isOptionalText (value: unknown): value is string | undefined {

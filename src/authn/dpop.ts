@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint } from 'jose'
-import { havingMethods, integer, object, withDefault } from '../options.ts'
+import { guardError } from '../errors.ts'
+import { havingMethods, integer, object, optional, withDefault, type Reader } from '../options.ts'
 import { badCredential } from './bad-credential.ts'
 import { parseCompactJws, verifyJws, type CompactJws } from './compact-jws.ts'
+import { dpopNonces, readNonceOptions, type DpopNonceOptions, type DpopNonces } from './dpop-nonces.ts'
 import type { ReplayStore } from './replay-store.ts'
 import type { RequestFacts } from './request-facts.ts'
 import { parseStrictJson, type JsonObject } from './strict-json.ts'
@@ -15,6 +17,8 @@ export interface DpopOptions {
   readonly algorithms?: readonly SignatureAlgorithm[]
   /** How long after it was made a proof counts, and how long before for clocks that differ. Default 60, 300 at most. */
   readonly windowSeconds?: number
+  /** Every proof must carry a nonce of this server's (section 9), which whoever makes proofs ahead does not have. Default: none is asked for. */
+  readonly nonce?: DpopNonceOptions
 }
 
 /** The options, read. */
@@ -22,13 +26,21 @@ export interface DpopRules {
   readonly replayStore: ReplayStore
   readonly algorithms: readonly SignatureAlgorithm[]
   readonly windowSeconds: number
+  readonly nonces: DpopNonces | undefined
 }
 
-export const readDpopOptions = object({
+const readOptions = object({
   replayStore: havingMethods<ReplayStore>('remember'),
   algorithms: withDefault(readAsymmetricAlgorithms, ['ES256', 'Ed25519', 'EdDSA']),
-  windowSeconds: withDefault(integer({ min: 1, max: 300 }), 60)
+  windowSeconds: withDefault(integer({ min: 1, max: 300 }), 60),
+  nonce: optional(readNonceOptions)
 })
+
+/** Option `dpop`. */
+export const readDpopOptions: Reader<DpopRules> = (value, path) => {
+  const { nonce, ...rules } = readOptions(value, path)
+  return { ...rules, nonces: nonce === undefined ? undefined : dpopNonces(nonce) }
+}
 
 /**
  * Checks that this request was made by the holder of the key that a token is bound to (RFC 9449 section 4.3).
@@ -46,6 +58,7 @@ export async function checkDpop (token: string, thumbprint: string, facts: Reque
   const claims = parseStrictJson(proof.payload)
   if (claims === null) throw badCredential('dpop-claims-malformed')
   checkRequest(claims, token, facts)
+  checkNonce(claims, rules, now)
   await checkFresh(claims, thumbprint, rules, now)
 }
 
@@ -69,6 +82,18 @@ function checkRequest ({ htm, htu, ath }: JsonObject, token: string, { method, u
 function withoutQuery (url: string): string {
   const { origin, pathname } = new URL(url)
   return origin + pathname
+}
+
+/** Before the proof is used up: the same request is made again, with the nonce that it is told of here. */
+function checkNonce ({ nonce }: JsonObject, { nonces }: DpopRules, now: number): void {
+  if (nonces?.judge(nonce, now) === 'unknown') throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'dpop-nonce', headers: { 'dpop-nonce': nonces.current(now) } })
+}
+
+/** A nonce for the next request (section 8.2), where that of this one, which was good, is about to end. */
+export function nextNonce ({ dpopProofs: [proof = ''] }: RequestFacts, { nonces }: DpopRules, now: number): string | null {
+  if (nonces === undefined) return null
+  const claims = parseStrictJson(parseCompactJws(proof).payload)
+  return nonces.judge(claims?.nonce, now) === 'ending' ? nonces.current(now) : null
 }
 
 async function checkFresh ({ iat, jti }: JsonObject, thumbprint: string, { replayStore, windowSeconds }: DpopRules, now: number): Promise<void> {

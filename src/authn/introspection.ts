@@ -1,3 +1,4 @@
+import { isGuardError } from '../errors.ts'
 import { boolean, functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { checkClaims } from './access-claims.ts'
@@ -36,8 +37,12 @@ export interface IntrospectionOptions {
   readonly tier: string
   /** How long an answer counts, at most: a token that was revoked is good for so long. Default 30. */
   readonly cacheSeconds?: number
+  /** How long a refusal counts, so that a dead token does not cost a question each time. 0: not at all. Default 5. */
+  readonly refusedSeconds?: number
   /** How many tokens are remembered. Default 100,000. */
   readonly maxCached?: number
+  /** How many refused tokens are remembered, apart from the good ones. Default 10,000. */
+  readonly maxRefused?: number
   /** Until an answer must be there. Default 5,000. */
   readonly timeoutMs?: number
   /** Default 65,536. */
@@ -67,7 +72,9 @@ const readOptions = object({
   limitByScopes: withDefault(boolean, false),
   tier: string(),
   cacheSeconds: withDefault(integer({ min: 0 }), 30),
+  refusedSeconds: withDefault(integer({ min: 0, max: 300 }), 5),
   maxCached: withDefault(integer({ min: 1 }), 100_000),
+  maxRefused: withDefault(integer({ min: 1 }), 10_000),
   timeoutMs: withDefault(integer({ min: 1, max: 60_000 }), 5_000),
   maxBytes: withDefault(integer({ min: 1 }), 65_536),
   maxPending: withDefault(integer({ min: 1 }), 100),
@@ -83,6 +90,11 @@ interface Known extends GoodToken {
   readonly askAgainAt: number
 }
 
+interface Refused {
+  readonly reason: string
+  readonly until: number
+}
+
 // RFC 6750 section 2.1.
 const token68 = /^[A-Za-z0-9._~+/-]+=*$/
 
@@ -92,10 +104,12 @@ const token68 = /^[A-Za-z0-9._~+/-]+=*$/
  */
 export function introspection (options: IntrospectionOptions): Authenticator {
   const read = readOptions(options, 'introspection')
-  const { denyList, dpop, clock, cacheSeconds, maxCached } = read
+  const { denyList, dpop, clock, cacheSeconds, refusedSeconds, maxCached, maxRefused } = read
   if (read.audiences.length === 0) throw optionInvalid('introspection.audiences', 'a list of at least one', read.audiences)
   const ask = introspector(read)
   const answers = credentialCache<Known>(maxCached)
+  // Of their own: strangers' tokens, of which there is no end, push out no good ones.
+  const refusals = credentialCache<Refused>(maxRefused)
 
   return tokenAuthenticator({ isMine, remembered, verify: inquire, denyList, dpop, clock })
 
@@ -105,15 +119,21 @@ export function introspection (options: IntrospectionOptions): Authenticator {
   }
 
   async function inquire (token: string): Promise<Known> {
-    const asked = clock()
-    const answer = await ask(token)
-    if (answer === null) throw badCredential('token-inactive')
-    const known = judge(token, answer, asked)
-    answers.set(token, known)
-    return known
+    const now = clock()
+    const refused = refusals.get(token)
+    if (refused !== undefined && now < refused.until) throw badCredential(refused.reason)
+    try {
+      const known = judge(token, await ask(token), now)
+      answers.set(token, known)
+      return known
+    } catch (error) {
+      if (isGuardError(error, 'FMG_ERR_CREDENTIAL_INVALID')) refusals.set(token, { reason: String(error.reason), until: now + refusedSeconds * 1000 })
+      throw error
+    }
   }
 
-  function judge (token: string, answer: JsonObject, asked: number): Known {
+  function judge (token: string, answer: JsonObject | null, asked: number): Known {
+    if (answer === null) throw badCredential('token-inactive')
     // RFC 7662 section 2.2: an answer need not repeat its issuer, and a client that acts for itself may have no subject.
     const claims = { iss: read.issuer, sub: answer.client_id, iat: Math.floor(asked / 1000), ...answer }
     const rules = { issuer: read.issuer, audiences: read.audiences, type: 'JWT', clockToleranceSeconds: read.clockToleranceSeconds, maxLifetimeSeconds: Infinity } as const

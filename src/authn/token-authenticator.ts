@@ -1,7 +1,7 @@
 import type { Principal } from '../principal.ts'
 import type { Authenticator } from './authenticator.ts'
 import { refuseDenied, type DeniableToken, type DenyList } from './deny-list.ts'
-import type { DpopRules } from './dpop.ts'
+import { nextNonce, type DpopRules } from './dpop.ts'
 import { checkPossession, hasCertificate } from './possession.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { TokenBinding } from './token-binding.ts'
@@ -44,6 +44,10 @@ export function tokenAuthenticator ({ isMine, remembered, verify, denyList, dpop
       refuseDenied(denyList, known)
       await checkPossession(known.binding, presented, facts, dpop, clock())
       return known.principal
+    },
+    answerHeaders ({ scheme }, facts): Readonly<Record<string, string>> {
+      const nonce = scheme === 'dpop' && dpop !== undefined ? nextNonce(facts, dpop, clock()) : null
+      return nonce === null ? {} : { 'dpop-nonce': nonce }
     }
   }
 }

@@ -86,9 +86,9 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       return
     }
     verify(request, presented, facts).then((principal) => {
+      void reply.headers(answerHeaders(authenticators, presented, facts))
       request.principal = principal
-      done()
-    }, (error: unknown) => { fail(error, presented) })
+    }).then(() => { done() }, (error: unknown) => { fail(error, presented) })
   })
 
   // A preflight that no CORS plugin has answered is a request like any other.
@@ -112,4 +112,9 @@ function recall (authenticators: readonly Authenticator[], presented: PresentedC
     if (principal !== null) return principal
   }
   return null
+}
+
+function answerHeaders (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem, facts: RequestFacts): Readonly<Record<string, string>> {
+  if (typeof presented === 'string') return {}
+  return authenticators.find((authenticator) => authenticator.isMine?.(presented) === true)?.answerHeaders?.(presented, facts) ?? {}
 }

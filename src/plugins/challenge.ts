@@ -22,14 +22,20 @@ export function challenge (authenticators: readonly Authenticator[], parameters:
     if (error.reason === 'two-credentials') return `${bearer}, error="invalid_request"`
     const isDpop = dpop !== undefined && typeof presented === 'object' && presented.scheme === 'dpop'
     if (!isDpop) return `${bearer}, error="invalid_token"`
-    return `${dpop}, error="${error.reason?.startsWith('dpop-') === true ? 'invalid_dpop_proof' : 'invalid_token'}"`
+    return `${dpop}, error="${dpopError(error.reason)}"`
   }
 
   return function challenged (error, presented) {
     const refusal = isGuardError(error) ? error : guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'authenticator-failed', cause: error })
     if (refusal.code === 'FMG_ERR_CREDENTIAL_MISSING' || refusal.code === 'FMG_ERR_CREDENTIAL_INVALID') {
-      refusal.headers = { 'www-authenticate': challengeFor(refusal, presented), 'cache-control': 'no-store' }
+      refusal.headers = { ...refusal.headers, 'www-authenticate': challengeFor(refusal, presented), 'cache-control': 'no-store' }
     }
     return refusal
   }
+}
+
+/** RFC 9449 sections 7.1 and 9. */
+function dpopError (reason = ''): string {
+  if (reason === 'dpop-nonce') return 'use_dpop_nonce'
+  return reason.startsWith('dpop-') ? 'invalid_dpop_proof' : 'invalid_token'
 }

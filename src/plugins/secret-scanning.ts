@@ -68,7 +68,7 @@ export const secretScanning = fp(async function secretScanning (app: FastifyInst
   await app.register(async function alerts (scope) {
     scope.removeAllContentTypeParsers()
     // The signature is over the bytes.
-    scope.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: maxBytes }, (_request, body, done) => { done(null, body) })
+    scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => { done(null, body) })
     scope.post<{ Body: Buffer }>(path, { config: { access: 'public' }, bodyLimit: maxBytes, onRequest: limitEdge }, async (request, reply) => {
       const { 'github-public-key-identifier': identifier, 'github-public-key-signature': signature } = request.headers
       void reply.header('cache-control', 'no-store')

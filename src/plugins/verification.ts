@@ -48,7 +48,8 @@ export function verification ({ authenticators, limitEdge, failedAttempts: optio
 
   /** What a bad credential is answered with, in good time. */
   async function answerTo (error: unknown, presented: PresentedCredential, { address }: RequestFacts): Promise<unknown> {
-    if (!isGuardError(error, 'FMG_ERR_CREDENTIAL_INVALID')) return error
+    // Who is asked for a nonce has shown a good token and its key.
+    if (!isGuardError(error, 'FMG_ERR_CREDENTIAL_INVALID') || error.reason === 'dpop-nonce') return error
     const { delayMs, blockedSeconds } = attempts.note(subscriber(address), publicIdOf(presented))
     if (delayMs > 0 && delayed < maxDelayed && mode === 'enforce') await delay(delayMs)
     if (blockedSeconds === 0) return error

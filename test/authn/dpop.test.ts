@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { calculateJwkThumbprint } from 'jose'
 import t, { type Test } from 'tap'
+import { dpopNonces } from '../../src/authn/dpop-nonces.ts'
 import type { DpopOptions } from '../../src/authn/dpop.ts'
 import { jwt } from '../../src/authn/jwt.ts'
 import { redisReplayStore, type RedisCommands } from '../../src/authn/redis-replay-store.ts'
@@ -17,6 +18,7 @@ const jwk = holder.publicKey.export({ format: 'jwk' })
 const jkt = await calculateJwkThumbprint(holder.publicKey, 'sha256')
 const token = home.token({ cnf: { jkt } })
 const refusedFor = (reason: string) => ({ code: 'FMG_ERR_CREDENTIAL_INVALID', reason })
+const issuers = [{ issuer: home.issuer, audiences: ['https://models.example'], algorithms: ['ES256'] as const, jwks: { keys: [home.jwk] }, tier: 'standard' }]
 let drawn = 0
 
 /** A good proof for the request of `requestFacts`, with these changed. */
@@ -29,7 +31,6 @@ function proof (claims: Readonly<Record<string, unknown>> = {}, header: Readonly
 /** What comes of proofs, for a token under a scheme. */
 function asking (changed: Partial<DpopOptions> | null = {}, clock = () => nowSeconds * 1000): (facts: Partial<RequestFacts>, value?: string, scheme?: string) => Promise<Principal | null> {
   const dpop = changed === null ? undefined : { replayStore: memoryReplayStore({ clock }), ...changed }
-  const issuers = [{ issuer: home.issuer, audiences: ['https://models.example'], algorithms: ['ES256'] as const, jwks: { keys: [home.jwk] }, tier: 'standard' }]
   const authenticator = jwt({ issuers, dpop, clock })
   return async (facts, value = token, scheme = 'dpop') => {
     const presented = { scheme, value }
@@ -124,6 +125,54 @@ t.test('a replay store that cannot say is a 503', async (t) => {
   const ask = asking({ replayStore })
   t.ok(await ask({ dpopProofs: [proof()] }))
   await t.rejects(ask({ dpopProofs: [proof()] }), { code: 'FMG_ERR_REPLAY_UNAVAILABLE', statusCode: 503, reason: 'replay-store-full' })
+})
+
+t.test('where a nonce is asked for, a proof without the one of now is refused, and told it, and not used up', async (t) => {
+  let now = nowSeconds * 1000
+  const ask = asking({ nonce: { lifetimeSeconds: 60 } }, () => now)
+  const refusal = async (nonce?: unknown): Promise<string> => {
+    const error: unknown = await ask({ dpopProofs: [proof({ nonce, jti: 'same', iat: now / 1000 })] }).catch((error: unknown) => error)
+    t.match(error, { code: 'FMG_ERR_CREDENTIAL_INVALID', statusCode: 401, reason: 'dpop-nonce', headers: { 'dpop-nonce': /^[\w-]{43}$/ } })
+    return String(Reflect.get(Object(Reflect.get(Object(error), 'headers')), 'dpop-nonce'))
+  }
+  const nonce = await refusal()
+  for (const wrong of [7, null, '', 'x', `${nonce.slice(1)}A`, nonce.slice(1), Buffer.alloc(32).toString('base64url')]) t.equal(await refusal(wrong), nonce)
+  t.ok(await ask({ dpopProofs: [proof({ nonce, jti: 'same' })] }))
+  await t.rejects(ask({ dpopProofs: [proof({ nonce, jti: 'same' })] }), refusedFor('dpop-replayed'), 'a nonce may be used again, a proof not')
+  now += 60_000
+  t.ok(await ask({ dpopProofs: [proof({ nonce, iat: now / 1000 })] }), 'while the next one is given out')
+  now += 60_000
+  t.not(await refusal(nonce), nonce)
+})
+
+t.test('a new nonce is given with an answer before the old one ends, and only then', async (t) => {
+  let now = nowSeconds * 1000
+  const secret = Buffer.alloc(32, 7)
+  const authenticator = jwt({ issuers, clock: () => now, dpop: { replayStore: memoryReplayStore(), nonce: { secret, lifetimeSeconds: 60 } } })
+  const nonceAt = (time: number): string => dpopNonces({ secret, lifetimeSeconds: 60 }).current(time)
+  const headers = (nonce: string, scheme = 'dpop') => authenticator.answerHeaders?.({ scheme, value: token }, requestFacts({ dpopProofs: [proof({ nonce })] }))
+  const first = nonceAt(now)
+  t.same(headers(first), {})
+  now += 60_000
+  t.same(headers(first), { 'dpop-nonce': nonceAt(now) })
+  t.same(headers(first, 'bearer'), {})
+  t.same(headers(nonceAt(now)), {})
+  t.same(headers(nonceAt(now + 60_000)), {}, 'of a node whose clock is ahead')
+  const without = jwt({ issuers, dpop: { replayStore: memoryReplayStore() } })
+  t.same(without.answerHeaders?.({ scheme: 'dpop', value: token }, requestFacts({ dpopProofs: [proof()] })), {})
+  t.same(jwt({ issuers }).answerHeaders?.({ scheme: 'dpop', value: token }, requestFacts()), {})
+})
+
+t.test('nodes that share a secret know each other’s nonces, and nobody else’s', async (t) => {
+  const now = nowSeconds * 1000
+  const of = (secret?: Uint8Array, lifetimeSeconds = 60) => dpopNonces({ secret, lifetimeSeconds })
+  const secret = Buffer.alloc(32, 7)
+  const nonce = of(secret).current(now)
+  t.equal(of(secret).judge(nonce, now), 'good')
+  t.equal(of(secret).judge(nonce, now - 60_000), 'good')
+  t.equal(of(secret).judge(nonce, now - 120_000), 'unknown')
+  for (const other of [of(Buffer.alloc(32, 8)), of(), of(secret, 61)]) t.equal(other.judge(nonce, now), 'unknown')
+  for (const wrong of [{ secret: secret.subarray(1) }, { lifetimeSeconds: 0 }]) t.throws(() => asking({ nonce: wrong }), { code: 'FMG_ERR_OPTION_INVALID' })
 })
 
 t.test('options that are not what they should be do not boot', async (t) => {

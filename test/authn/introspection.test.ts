@@ -95,6 +95,41 @@ t.test('an answer counts for a while, never beyond the end of the token, and not
   await t.rejects(ask(), refusedFor('token-denied'))
 })
 
+t.test('a dead token costs one question in a while, whatever was wrong with it', async (t) => {
+  for (const [reason, answer] of [['token-inactive', { active: false }], ['jwt-audience', { ...active, aud: 'other' }], ['jwt-expired', { ...active, exp: 1 }]] as const) {
+    const { asked, state, ask, recall } = asking(answer)
+    for (let count = 0; count < 3; count++) await t.rejects(ask('dead'), refusedFor(reason))
+    t.equal(asked.length, 1)
+    state.answer = active
+    t.ok(await ask('good'))
+    t.equal(asked.length, 2)
+    state.now += 4_999
+    await t.rejects(ask('dead'), refusedFor(reason))
+    t.equal(asked.length, 2)
+    state.now += 1
+    t.ok(await ask('dead'), 'it may have become good')
+    t.ok(recall('dead'))
+  }
+})
+
+t.test('refused tokens push out each other and no good one, and an issuer that was down refused nobody', async (t) => {
+  const { asked, state, ask, recall } = asking(active, { maxCached: 1, maxRefused: 2 })
+  t.ok(await ask('good'))
+  state.answer = { active: false }
+  for (const dead of ['a', 'b', 'c', 'b', 'c']) await t.rejects(ask(dead), refusedFor('token-inactive'))
+  t.equal(asked.length, 4)
+  t.ok(recall('good'))
+  await t.rejects(ask('a'), refusedFor('token-inactive'))
+  t.equal(asked.length, 5, 'the oldest made room')
+  state.answer = new Response('', { status: 500 })
+  await t.rejects(ask('d'), { code: 'FMG_ERR_ISSUER_UNAVAILABLE' })
+  state.answer = active
+  t.ok(await ask('d'))
+  const never = asking({ active: false }, { refusedSeconds: 0 })
+  for (let count = 0; count < 2; count++) await t.rejects(never.ask(), refusedFor('token-inactive'))
+  t.equal(never.asked.length, 2)
+})
+
 t.test('an issuer that does not answer is a 503, and a crowd does not wait', async (t) => {
   const { ask, state } = asking(new Response('', { status: 401 }), { maxPending: 1 })
   await t.rejects(ask(), { code: 'FMG_ERR_ISSUER_UNAVAILABLE', statusCode: 503, reason: 'issuer-unavailable' })

@@ -143,7 +143,9 @@ t.test('what GitHub did not sign is refused, and nothing is ended', async (t) =>
     { 'github-public-key-signature': sign('sha256', Buffer.from(JSON.stringify(message)), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64') }
   ]
   for (const headers of wrong) t.match(await alert(message, headers), { statusCode: 403, body: /FMG_ERR_ACCESS_DENIED/ }, JSON.stringify(headers))
-  t.match(await app.inject({ method: 'POST', url, payload: message }), { statusCode: 403 })
+  for (const headers of [{}, { 'github-public-key-signature': signed(JSON.stringify(message)) }, { 'github-public-key-identifier': identifier }]) {
+    t.match(await app.inject({ method: 'POST', url, payload: JSON.stringify(message), headers: { 'content-type': 'application/json', ...headers } }), { statusCode: 403 })
+  }
   t.equal((await store.find(keyId))?.revokedAt, undefined)
   t.equal((await alert(message)).statusCode, 200)
 })
