@@ -67,6 +67,7 @@ export { ensurePepper, readPepper } from './authn/pepper.ts'
 export type { RevocationList } from './authn/revocation-list.ts'
 
 export { loadPolicy, parsePolicy, type FilePolicy } from './authz/file-policy.ts'
+export type { Explanation, RoleAnswer, RuleAnswer, UnmetConstraint } from './authz/explain.ts'
 export { watchPolicy, type PolicyChange, type WatchedPolicy, type WatchedPolicyOptions } from './authz/watched-policy.ts'
 export type { Context, Decision, Policy, Resource } from './authz/policy.ts'
 export { testPolicy, type TestResult } from './authz/policy-tests.ts'

@@ -1,12 +1,14 @@
 import { type Attribute, attributeOf, isGroup, type Owner, type Question } from './attribute.ts'
 import { everyMatch, type Match } from './match.ts'
-import { type MappingNode, type PolicyNode, policyInvalid } from './node.ts'
+import { type MappingNode, type Place, type PolicyNode, policyInvalid } from './node.ts'
 import { readMapping } from './readers.ts'
 import { readValues, type Value } from './value.ts'
 
 /** What a rule says of one attribute. */
 export interface Constraint extends Value {
   readonly attribute: Attribute
+  /** Where it is said. */
+  readonly place: Place
 }
 
 /** Whether everything that was said matches. A getter that throws makes it impossible to evaluate. */
@@ -20,7 +22,7 @@ export function satisfies (question: Question, constraints: readonly Constraint[
 
 /** Reads what the file says of one attribute; references may lead to these owners. */
 export function readConstraint (node: PolicyNode, attribute: Attribute, owners: readonly Owner[]): Constraint {
-  return { attribute, ...readValues(node, attribute, owners) }
+  return { attribute, place: node.place, ...readValues(node, attribute, owners) }
 }
 
 /** Reads what a mapping says of an owner's attributes. */

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Principal } from '../principal.ts'
 import { type Assignments, assignRoles, readAssignments } from './assignments.ts'
 import { type PolicySource, readDocument } from './document.ts'
+import { explain, type Explanation } from './explain.ts'
 import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { Context, Decision, Resource } from './policy.ts'
 import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
@@ -18,6 +19,8 @@ export interface FilePolicy extends TestedPolicy {
   readonly rules: readonly string[]
   /** How many tests the file holds. */
   readonly tests: number
+  /** What every rule, and every role that permits it, makes of a question. */
+  explain (principal: Principal, action: string, resource: Resource, context: Context): Explanation
 }
 
 /**
@@ -45,7 +48,8 @@ export function parsePolicy (text: string, options: PolicySource): FilePolicy {
     rules: Object.freeze(file.rules.map(({ name }) => name)),
     tests: file.tests.length,
     testCases: Object.freeze(file.tests),
-    decide: decider(file)
+    decide: decider(file),
+    explain: explain.bind(undefined, file)
   })
 }
 

@@ -1,18 +1,23 @@
 import { type Credential, freezePrincipal, type Principal } from '../principal.ts'
 import { attributeOf } from './attribute.ts'
+import { type PolicySource, readDocument } from './document.ts'
 import { type MappingNode, type Place, type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { Context, Decision, Policy, Resource } from './policy.ts'
 import { optional, plainRecord, readMapping, readName, readShape, readText, readWord, required } from './readers.ts'
 import type { Effect } from './rule.ts'
 
-/** One of the file's own `tests:`. */
-export interface PolicyTest {
-  readonly name: string
-  readonly place: Place
+/** A question as a file writes it. */
+export interface AskedQuestion {
   readonly principal: Principal
   readonly action: string
   readonly resource: Resource
   readonly context: Context
+}
+
+/** One of the file's own `tests:`. */
+export interface PolicyTest extends AskedQuestion {
+  readonly name: string
+  readonly place: Place
   readonly expected: Effect
 }
 
@@ -33,13 +38,27 @@ export function readTests (node: PolicyNode): readonly PolicyTest[] {
     return Object.freeze({
       name: readName(required(mapping, 'name')),
       place: item.place,
-      principal: readPrincipal(required(mapping, 'principal')),
-      action: readText(required(mapping, 'action')),
-      resource: readResource(required(mapping, 'resource')),
-      context: optional(mapping, 'context', (context) => plainRecord(readMapping(context).members), {}),
+      ...questionOf(mapping),
       expected: readWord(required(mapping, 'expect'), ['allow', 'deny'])
     })
   })
+}
+
+/**
+ * Reads a question written as a test without `name` and `expect` (YAML or JSON).
+ * @throws FMG_ERR_POLICY_INVALID with source, line and column.
+ */
+export function readQuestion (text: string, source: PolicySource): AskedQuestion {
+  return questionOf(readShape(readDocument(text, source), ['principal', 'action', 'resource', 'context']))
+}
+
+function questionOf (mapping: MappingNode): AskedQuestion {
+  return {
+    principal: readPrincipal(required(mapping, 'principal')),
+    action: readText(required(mapping, 'action')),
+    resource: readResource(required(mapping, 'resource')),
+    context: optional(mapping, 'context', (context) => plainRecord(readMapping(context).members), {})
+  }
 }
 
 function readPrincipal (node: PolicyNode): Principal {

@@ -98,11 +98,17 @@ function refuseHigh (height: number, place: Place): void {
  * The decision of the first of the principal's roles that permits the action, or `undefined`.
  * A role reaches a resource only when both orgs are known and the same, letter by letter, unless it says `org: '*'`.
  */
-export function decideByRole (roles: ReadonlyMap<string, Role>, { roles: held, principal, resource, action }: Question): Decision | undefined {
-  const isOwnOrg = typeof principal.org === 'string' && principal.org !== '' && principal.org === resource.org
+export function decideByRole (roles: ReadonlyMap<string, Role>, question: Question): Decision | undefined {
+  const { roles: held, resource, action } = question
+  const isOwn = isOwnOrg(question)
   for (const name of held) {
     const role = roles.get(name)
-    if (role !== undefined && (isOwnOrg || role.reachesEveryOrg) && role.permits(resource.type, action)) return role.decision
+    if (role !== undefined && (isOwn || role.reachesEveryOrg) && role.permits(resource.type, action)) return role.decision
   }
   return undefined
+}
+
+/** Whether principal and resource are of one org, which both name. */
+export function isOwnOrg ({ principal, resource }: Question): boolean {
+  return typeof principal.org === 'string' && principal.org !== '' && principal.org === resource.org
 }

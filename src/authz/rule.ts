@@ -1,6 +1,6 @@
 import { actionAttribute, type Owner, type Question } from './attribute.ts'
 import { type Constraint, readConstraint, readConstraints, satisfies } from './constraint.ts'
-import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
+import { type Place, type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { Decision } from './policy.ts'
 import { optional, readName, readShape, readWord, required } from './readers.ts'
 import { buildIndex, type Entry, type Index } from './rule-index.ts'
@@ -12,6 +12,7 @@ export type Effect = 'allow' | 'deny'
 export interface Rule {
   readonly name: string
   readonly effect: Effect
+  readonly place: Place
   readonly constraints: readonly Constraint[]
 }
 
@@ -38,6 +39,7 @@ function readRule (node: PolicyNode): Rule {
   return {
     name: readName(required(mapping, 'name')),
     effect,
+    place: mapping.place,
     constraints: [
       ...optional(mapping, 'action', (value) => [readConstraint(value, actionAttribute, owners)], []),
       ...part('resource', 'resource'),

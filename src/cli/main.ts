@@ -5,7 +5,7 @@ import { auditVerify } from './audit.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
-import { policyCheck, policySign, policyTest } from './policy.ts'
+import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
 import { routes } from './routes.ts'
 import { serve } from './serve.ts'
 import { tokensDeny } from './tokens.ts'
@@ -24,6 +24,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'model inspect': modelInspect,
   'policy check': policyCheck,
   'policy test': policyTest,
+  'policy explain': policyExplain,
   'policy sign': policySign,
   'audit verify': auditVerify,
   'tokens deny': tokensDeny,

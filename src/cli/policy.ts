@@ -1,7 +1,8 @@
-import { loadPolicy, parsePolicy } from '../authz/file-policy.ts'
-import { testPolicy } from '../authz/policy-tests.ts'
+import { loadPolicy, parsePolicy, type FilePolicy } from '../authz/file-policy.ts'
+import { readQuestion, testPolicy } from '../authz/policy-tests.ts'
 import { readNamedFile, writeFileAtomic } from '../files.ts'
 import { signerFromFile } from '../secrets/key-file.ts'
+import { explainInWords } from './explain-in-words.ts'
 import { print, readArguments, type Verb } from './command.ts'
 
 /** Says whether a server would take this file, and if not where and why. */
@@ -16,17 +17,35 @@ export const policyCheck: Verb = {
   }
 }
 
-/** Runs the file's own tests and shows each. */
+/** Runs the file's own tests, shows each, and names the rules that none of them reaches. */
 export const policyTest: Verb = {
-  usage: 'FILE [--json]',
+  usage: 'FILE [--all-rules] [--json]',
   async run (words) {
-    const args = readArguments(words, {}, ['FILE'])
+    const args = readArguments(words, { 'all-rules': { type: 'boolean' } }, ['FILE'])
     const file = args.required('FILE')
-    const results = testPolicy(parsePolicy((await readNamedFile(file)).toString(), { source: file }))
+    const policy = parsePolicy((await readNamedFile(file)).toString(), { source: file })
+    const results = testPolicy(policy)
+    const untested = untestedRules(policy)
     const lines = results.map(({ name, passed, expected, decision }) =>
       `${passed ? 'ok    ' : 'FAILED'} ${name}: ${decision.allowed ? 'allow' : 'deny'} by ${decision.rule ?? 'no rule'}${passed ? '' : `, expected ${expected}`}`)
-    print(args, { file, results }, lines.join('\n') || `${file} has no tests`)
-    return results.every(({ passed }) => passed)
+    const coverage = `${policy.rules.length - untested.length} of ${policy.rules.length} rules match in a test`
+    print(args, { file, results, untested }, [...lines, results.length === 0 ? `${file} has no tests` : coverage, ...untested.map((rule) => `no test  rule:${rule}`)].join('\n'))
+    return results.every(({ passed }) => passed) && !(args.has('all-rules') && untested.length > 0)
+  }
+}
+
+/** Says which rule or role decides a question, and for a refusal what would have allowed it. */
+export const policyExplain: Verb = {
+  usage: "FILE --ask '{ principal: { id: ann, roles: [analyst] }, action: train, resource: { type: model, id: fraud, org: acme } }' [--json]",
+  async run (words) {
+    const args = readArguments(words, { ask: { type: 'string' } }, ['FILE'])
+    const file = args.required('FILE')
+    const policy = parsePolicy((await readNamedFile(file)).toString(), { source: file })
+    const { principal, action, resource, context } = readQuestion(args.required('ask'), { source: '--ask' })
+    const decision = policy.decide(principal, action, resource, context)
+    const explanation = policy.explain(principal, action, resource, context)
+    print(args, { file, decision, ...explanation }, explainInWords(decision, explanation))
+    return decision.allowed
   }
 }
 
@@ -45,4 +64,11 @@ export const policySign: Verb = {
     print(args, { file, id, signature: `${file}.sig` }, `${file}.sig signs ${id}`)
     return true
   }
+}
+
+/** Rules that match in none of the file's tests. */
+function untestedRules (policy: FilePolicy): readonly string[] {
+  const answers = policy.testCases.flatMap(({ principal, action, resource, context }) => policy.explain(principal, action, resource, context).rules)
+  const tested = new Set(answers.filter(({ outcome }) => outcome === 'matches').map(({ rule }) => rule))
+  return policy.rules.filter((rule) => !tested.has(rule))
 }

@@ -116,7 +116,7 @@ t.test('rules are found by each member of a list', async (t) => {
 
 t.test('what is to be tested for a question does not grow with the rules that could not concern it', async (t) => {
   const place = { source: 'p', line: 1, column: 1 }
-  const about = (owner: Owner, name: string, text: string): Constraint => ({ attribute: attributeOf(owner, name, place), test: () => true, keys: { kind: 'whole', texts: [text] } })
+  const about = (owner: Owner, name: string, text: string): Constraint => ({ attribute: attributeOf(owner, name, place), place, test: () => true, keys: { kind: 'whole', texts: [text] } })
   for (const count of [10, 100, 1000]) {
     const index = buildIndex(Array.from({ length: count }, (_, number) => ({
       filed: number,

@@ -171,10 +171,41 @@ t.test('a policy is checked and its tests are run', async (t) => {
   t.match(await modelGuard('policy', 'check', file('bad.yaml')), { status: 1, stderr: /FMG_ERR_POLICY_INVALID/ })
   t.match(await modelGuard('policy', 'check', file('wrong.yaml')), { status: 1, stderr: /wrong\.yaml:2:1: .*roles/ })
   t.match(await modelGuard('policy', 'check', file('none.yaml')), { status: 1, stderr: /FMG_ERR_FILE: cannot read/ })
-  t.match(await modelGuard('policy', 'test', file('good.yaml')), { status: 0, stdout: 'ok     may: allow by role:analyst\n' })
-  t.match(await modelGuard('policy', 'test', file('bad.yaml')), { status: 1, stdout: 'FAILED may: allow by role:analyst, expected deny\n' })
+  t.match(await modelGuard('policy', 'test', file('good.yaml')), { status: 0, stdout: 'ok     may: allow by role:analyst\n0 of 0 rules match in a test\n' })
+  t.match(await modelGuard('policy', 'test', file('bad.yaml')), { status: 1, stdout: /^FAILED may: allow by role:analyst, expected deny\n/ })
   t.match(await modelGuard('policy', 'test', file('bare.yaml')), { status: 0, stdout: /has no tests/ })
   t.match(JSON.parse((await modelGuard('policy', 'test', file('bad.yaml'), '--json')).stdout), { results: [{ passed: false }] })
+})
+
+t.test('a policy is explained, and says which of its rules no test reaches', async (t) => {
+  const text = `version: 1
+roles:
+  viewer: { permissions: [model:read] }
+  analyst: { inherits: [viewer], permissions: [model:predict] }
+  admin: { permissions: ['*'], org: '*' }
+policies:
+  - { name: science predicts, effect: allow, principal: { team: science }, resource: { org: acme }, action: predict }
+  - { name: nobody deletes, effect: deny, action: delete, condition: { level: { gt: 1 } } }
+tests:
+  - { name: t, principal: { team: science }, action: predict, resource: { type: model, org: acme }, expect: allow }
+`
+  const file = path.join(t.testdir({ 'p.yaml': text, 'many.yaml': `version: 1\nroles: ${JSON.stringify(Object.fromEntries(Array.from({ length: 12 }, (_, index) => [`r${index}`, { permissions: ['model:read'] }])))}` }), 'p.yaml')
+  const explain = async (question: string, ...more: readonly string[]): Promise<Ended> => await modelGuard('policy', 'explain', file, '--ask', question, ...more)
+  t.match(await explain('{ principal: { org: acme, roles: [analyst] }, action: predict, resource: { type: model, org: acme } }'), { status: 0, stdout: 'allow by role:analyst\n' })
+  t.same((await explain('{ principal: { org: acme, roles: [viewer] }, action: predict, resource: { type: model, org: acme } }')).stdout.replaceAll(file, 'p'), [
+    'deny by default: nothing allows it', 'would be allowed by:', '  role:analyst, but it is not held', '  role:admin, but it is not held',
+    '  rule:science predicts (p:7:5), but principal.team (p:7:65) misses', ''
+  ].join('\n'))
+  t.match(await explain('{ principal: { roles: [admin] }, action: delete, resource: { type: model }, context: { level: 2 } }'), { status: 1, stdout: /^deny by rule:nobody deletes\ndenied by:\n {2}rule:nobody deletes \(.*p\.yaml:8:5\)\notherwise allowed by:\n {2}role:admin\n {2}rule:science predicts/ })
+  t.match(await explain('{ principal: { org: other, roles: [analyst] }, action: delete, resource: { type: model } }'), { status: 1, stdout: /^deny by rule:nobody deletes, which cannot be evaluated\ndenied by:\n.*, for it cannot be evaluated: context\.attributes\.level\n/ })
+  t.match(await explain('{ principal: { roles: [analyst] }, action: predict, resource: { type: model, org: acme } }'), { stdout: /role:analyst, but it reaches its holder's own org only/ })
+  t.match(JSON.parse((await explain('{ principal: { roles: [admin] }, action: x, resource: { type: y } }', '--json')).stdout), { decision: { allowed: true }, roles: [{ role: 'admin', isHeld: true }] })
+  t.match(await explain('{ principal: {}, actoin: x }'), { status: 1, stderr: /--ask:1:18: unknown key "actoin"; did you mean action\?/ })
+  t.match(await modelGuard('policy', 'explain', file), { status: 2, stderr: /--ask is required/ })
+  t.match(await modelGuard('policy', 'explain', file.replace('p.yaml', 'many.yaml'), '--ask', '{ principal: {}, action: read, resource: { type: model } }'), { stdout: /r9, but it is not held and it reaches its holder's own org only\n {2}and 2 more\n$/ })
+
+  t.match(await modelGuard('policy', 'test', file), { status: 0, stdout: /1 of 2 rules match in a test\nno test {2}rule:nobody deletes\n$/ })
+  t.match(await modelGuard('policy', 'test', file, '--all-rules'), { status: 1 })
 })
 
 t.test('routes are printed with their access', async (t) => {
