@@ -1,6 +1,7 @@
 import { watch, type FSWatcher } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { turns } from './turns.ts'
 
 export interface FollowFileOptions {
   readonly file: string
@@ -29,7 +30,7 @@ export interface FollowedFile {
  * @throws what the first `read` throws.
  */
 export async function followFile ({ file, heartbeatMs, read, onError, clock }: FollowFileOptions): Promise<FollowedFile> {
-  let turn: Promise<unknown> = Promise.resolve()
+  const reads = turns()
   // The state that was read last.
   let seen = ''
   let freshAt = -Infinity
@@ -37,7 +38,7 @@ export async function followFile ({ file, heartbeatMs, read, onError, clock }: F
   let isLooking = false
   // Before the first read: a change right after it would not be told of.
   const watcher = startWatching()
-  await inTurn(readNow).catch((error: unknown) => {
+  await reads.take(readNow).catch((error: unknown) => {
     watcher?.close()
     throw error
   })
@@ -45,29 +46,23 @@ export async function followFile ({ file, heartbeatMs, read, onError, clock }: F
 
   return {
     staleness: () => clock() - freshAt,
-    inTurn,
+    inTurn: async (work) => await reads.take(work),
     async close () {
       clearInterval(timer)
       watcher?.close()
-      await turn
+      await reads.over()
     }
   }
 
   function startWatching (): FSWatcher | undefined {
     try {
       return watch(path.dirname(file), { persistent: false }, (_event, name) => {
-        if (name === path.basename(file)) inTurn(readNow).catch(tell)
+        if (name === path.basename(file)) reads.take(readNow).catch(tell)
       }).on('error', tell)
     } catch (error) {
       // No such folder, which the read will say, or no more watchers to be had: it is looked at again and again all the same.
       tell(error)
     }
-  }
-
-  async function inTurn<T> (work: () => Promise<T>): Promise<T> {
-    const result = turn.then(work)
-    turn = result.then(() => undefined, () => undefined)
-    return await result
   }
 
   async function readNow (): Promise<void> {
@@ -89,7 +84,7 @@ export async function followFile ({ file, heartbeatMs, read, onError, clock }: F
   function look (): void {
     if (isLooking) return
     isLooking = true
-    inTurn(lookNow).catch(tell).finally(() => { isLooking = false })
+    reads.take(lookNow).catch(tell).finally(() => { isLooking = false })
   }
 
   function tell (error: unknown): void {

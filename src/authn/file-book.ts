@@ -5,6 +5,7 @@ import { lockFile, makePrivateFolder, readPrivateFile, writeFileAtomic } from '.
 import { functionOf, integer, object, oneOf, recordOf, string, withDefault } from '../options.ts'
 import type { BookChange } from './change-book.ts'
 import { followFile } from '../followed-file.ts'
+import { turns } from '../turns.ts'
 import { emptyBook, readBook, reportForged, type Book, type BookForm, type BookRecord, type SealedBook } from './sealed-book.ts'
 import type { OnStale, SharedBook } from './shared-book.ts'
 
@@ -45,14 +46,18 @@ export async function fileBook<R extends BookRecord> (form: BookForm<R>, options
   const { file, heartbeatMs, maxStalenessMs, onStale, onError, clock } = options
   await makePrivateFolder(path.dirname(file))
   let book = emptyBook<R>()
+  const changes = turns()
   const followed = await followFile({ file, heartbeatMs, read: load, onError, clock })
 
   return {
     get current () { return book },
     isTrusted: () => onStale === 'serve' || followed.staleness() <= maxStalenessMs,
     load: async () => { await followed.inTurn(load) },
-    change: async (edit) => await followed.inTurn(() => change(edit)),
-    close: async () => { await followed.close() }
+    change: async (edit) => await changes.take(() => change(edit)),
+    async close () {
+      await changes.over()
+      await followed.close()
+    }
   }
 
   async function load (): Promise<void> {
@@ -61,19 +66,23 @@ export async function fileBook<R extends BookRecord> (form: BookForm<R>, options
     reportForged(form, before, book, onError)
   }
 
-  /** Reads, changes and writes under a lock, so that two processes never lose each other's change. */
+  /** Under a lock, so that two processes never lose each other's change. It is waited for while the file is still looked at. */
   async function change (edit: (current: Book<R>) => BookChange<R> | null): Promise<R | null> {
     const lock = await lockFile(`${file}.lock`)
     try {
-      await load()
-      const made = edit(book)
-      if (made === null) return null
-      await writeFileAtomic(file, written(made.next, form.plural))
-      book = made.next
-      return made.record
+      return await followed.inTurn(() => write(edit))
     } finally {
       await lock.release()
     }
+  }
+
+  async function write (edit: (current: Book<R>) => BookChange<R> | null): Promise<R | null> {
+    await load()
+    const made = edit(book)
+    if (made === null) return null
+    await writeFileAtomic(file, written(made.next, form.plural))
+    book = made.next
+    return made.record
   }
 }
 

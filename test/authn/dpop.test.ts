@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync } from 'node:crypto'
-import { calculateJwkThumbprint } from 'jose'
+import { calculateJwkThumbprint, SignJWT } from 'jose'
 import t, { type Test } from 'tap'
 import { dpopNonces } from '../../src/authn/dpop-nonces.ts'
 import type { DpopOptions } from '../../src/authn/dpop.ts'
@@ -99,6 +99,15 @@ t.test('every part of a proof is checked', async (t) => {
     t.ok(await ask({ dpopProofs: [proof(claims)] }), JSON.stringify(claims))
   }
   t.ok(await ask({ dpopProofs: [proof()], url: `${requestFacts().url}?query` }))
+})
+
+t.test('a proof by an algorithm that is not taken is refused, though its key fits', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' })
+  const bound = home.token({ cnf: { jkt: await calculateJwkThumbprint(publicKey, 'sha256') } })
+  const proof384 = async (): Promise<string> => await new SignJWT({ htm: requestFacts().method, htu: requestFacts().url, jti: `proof-${drawn++}`, ath: createHash('sha256').update(bound).digest('base64url') })
+    .setProtectedHeader({ alg: 'ES384', typ: 'dpop+jwt', jwk: publicKey.export({ format: 'jwk' }) }).setIssuedAt(nowSeconds).sign(privateKey)
+  await t.rejects(asking()({ dpopProofs: [await proof384()] }, bound), refusedFor('dpop-key'))
+  t.ok(await asking({ algorithms: ['ES256', 'ES384'] })({ dpopProofs: [await proof384()] }, bound))
 })
 
 t.test('a token bound to a key and a certificate needs both', async (t) => {

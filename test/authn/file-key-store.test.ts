@@ -5,6 +5,8 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { canonicalJson } from '../../src/encoding.ts'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
+import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
+import { lockFile } from '../../src/files.ts'
 import { until } from '../helpers/until.ts'
 import { createKey, keyStoreSuite, noteReasons, pepper, type TestedPlace } from './key-store-suite.ts'
 
@@ -107,6 +109,22 @@ t.test('a store whose file is out of reach for longer than it may be refuses, or
       t.equal(told, 1, 'it is told of once')
     })
   }
+})
+
+t.test('who waits for another process to be done still knows the keys', async (t) => {
+  const file = path.join(t.testdir(), 'store', 'keys.json')
+  let now = 0
+  const store = await fileKeyStore({ file, pepper, heartbeatMs: 10, clock: () => now })
+  t.teardown(() => store.close())
+  const { keyId } = await createKey(store)
+  const lock = await lockFile(`${file}.lock`)
+  const revoked = revokeApiKey(store, keyId, 7)
+  now += 10_000
+  await until(() => store.recall?.(keyId) !== null)
+  t.match(await store.find(keyId), { version: 1 })
+  await lock.release()
+  t.ok(await revoked)
+  t.match(await store.find(keyId), { revokedAt: 7 })
 })
 
 t.test('a heartbeat that could not be missed once does not boot', async (t) => {

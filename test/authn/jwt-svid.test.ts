@@ -181,6 +181,7 @@ t.test('options that would trust more than was meant do not boot', async (t) => 
     'another algorithm': { trustDomains: [trusting({ algorithms: ['EdDSA' as never] })] },
     'a workload twice': { identities: [identity, identity] },
     'a workload without a path': { identities: [{ ...identity, spiffeId: 'spiffe://prod.example' }] },
+    'a workload that is none': { identities: [{ ...identity, spiffeId: 'scorer' }] },
     'too much tolerance': { clockToleranceSeconds: 61 }
   }
   for (const [what, options] of Object.entries(wrong)) t.throws(() => asking(options), { code: 'FMG_ERR_OPTION_INVALID' }, what)

@@ -258,6 +258,13 @@ t.test('two long tokens that begin alike are two', async (t) => {
   t.match(await authenticator.authenticate(bearer(second ?? ''), requestFacts()), { id: /\|bob$/ })
 })
 
+t.test('scopes and roles are whole words', async (t) => {
+  const authenticator = authenticatorOf([trusting(home, { grants: { roles: ['admin', 'model-admin'] } })])
+  const principal = await authenticator.authenticate(bearer(home.token({ scope: 'read-all  write', roles: ['model-admin', 'administrator', 'admin '] })), requestFacts())
+  t.same(principal?.scopes, ['read-all', 'write'])
+  t.same(principal?.roles, ['model-admin'])
+})
+
 t.test('a denied token counts no more, from the next request on', async (t) => {
   const iat = nowSeconds - 10
   const denials = [

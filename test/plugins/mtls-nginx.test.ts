@@ -1,4 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
@@ -7,15 +8,19 @@ import path from 'node:path'
 import { KeyUsageFlags } from '@peculiar/asn1-x509'
 import t, { type Test } from 'tap'
 import type { ForwardedForm } from '../../src/authn/forwarded-certificate.ts'
+import { jwt } from '../../src/authn/jwt.ts'
 import { mtls } from '../../src/authn/mtls.ts'
 import { namesOf, type Issued } from '../helpers/certificates.ts'
 import { guardedApp, guardOptions } from '../helpers/guard.ts'
 import { ask, asPem, connectTls, issueNow, listen, server, type Answer } from '../helpers/tls.ts'
+import { nowSeconds, testIssuer } from '../helpers/tokens.ts'
 
 const skip = spawnSync('nginx', ['-v']).status === 0 ? false : 'nginx is not installed'
 const spiffeId = 'spiffe://prod.example/ns/ml/sa/scorer'
 const authority = issueNow({ subject: 'clients', isAuthority: true })
 const client = issueNow({ subject: 'client', issuer: authority, usage: KeyUsageFlags.digitalSignature, names: namesOf(spiffeId) })
+const home = testIssuer()
+const issuer = { issuer: home.issuer, audiences: ['https://models.example'], algorithms: ['ES256'] as const, jwks: { keys: [home.jwk] }, tier: 'standard' }
 const forms = ['rfc9440', 'xfcc', 'nginx'] as const
 const headers: Readonly<Record<ForwardedForm, string>> = { rfc9440: 'Client-Cert', xfcc: 'X-Forwarded-Client-Cert', nginx: 'SSL-Client-Cert' }
 
@@ -104,7 +109,7 @@ async function untilOpen (socket: string, child: ChildProcess, log: () => string
 t.test('behind nginx', { skip }, async (t) => {
   const reasons: unknown[] = []
   const portOf = async (form: ForwardedForm): Promise<number> => {
-    const authenticators = [mtls({ authorities: [{ certificate: authority.certificate, trustDomain: 'prod.example' }] })]
+    const authenticators = [jwt({ issuers: [issuer], clock: () => nowSeconds * 1000 }), mtls({ authorities: [{ certificate: authority.certificate, trustDomain: 'prod.example' }] })]
     const app = await guardedApp(t, guardOptions({ authenticate: { authenticators, proxyCertificate: { from: ['127.0.0.2'], form } } }))
     app.addHook('onError', async (_request, _reply, error) => { reasons.push(Reflect.get(error, 'reason')) })
     return await listen(app)
@@ -124,6 +129,18 @@ t.test('behind nginx', { skip }, async (t) => {
       t.match(await front.ask(form, undefined, [spoofed[form]]), { status: 401, body: /FMG_ERR_CREDENTIAL_MISSING/ }, 'one that a client only claims')
       const other = issueNow({ subject: 'other', issuer: authority, usage: KeyUsageFlags.digitalSignature, names: namesOf('spiffe://prod.example/other') })
       t.match(await front.ask(form, other, [spoofed[form]]), { status: 200, body: 'spiffe://prod.example/other' }, 'one that a client claims beside its own')
+    })
+
+    await t.test(`in the form ${form}, a token that is bound to a certificate is good with it, and with no other`, async (t) => {
+      const token = home.token({ cnf: { 'x5t#S256': hash('sha256', client.certificate.raw, 'base64url') } })
+      const bearer = [`authorization: Bearer ${token}`]
+      const other = issueNow({ subject: 'other', issuer: authority, usage: KeyUsageFlags.digitalSignature })
+      for (const time of ['verified', 'remembered']) t.same(await front.ask(form, client, bearer), { status: 200, body: `${home.issuer}|ann` }, time)
+      reasons.length = 0
+      t.match(await front.ask(form, other, bearer), { status: 401 })
+      t.match(await front.ask(form, undefined, bearer), { status: 401 })
+      t.match(await front.ask(form, undefined, [...bearer, spoofed[form]]), { status: 401 }, 'nor with one that a client only claims')
+      t.same(reasons, Array(3).fill('jwt-certificate'))
     })
 
     await t.test(`in the form ${form}, what nginx did not verify is refused here`, async (t) => {

@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync } from 'node:crypto'
 import { calculateJwkThumbprint } from 'jose'
 import t from 'tap'
 import { jwt, type JwtOptions } from '../../src/authn/jwt.ts'
+import type { PresentedCredential } from '../../src/authn/presented-credential.ts'
 import { memoryReplayStore } from '../../src/authn/replay-store.ts'
 import { guardedApp, guardOptions } from '../helpers/guard.ts'
 import { nowSeconds, signed, testIssuer } from '../helpers/tokens.ts'
@@ -38,6 +39,32 @@ t.test('every bad token gets the same answer, and the handler does not run', asy
     t.equal(response.headers['www-authenticate'], 'Bearer realm="model-guard", error="invalid_token"')
   }
   t.equal(app.reached, 0)
+})
+
+t.test('a token in the URL or in the body is no credential, nor does it stand beside one', async (t) => {
+  const app = await guardedApp(t, trusting())
+  const token = home.token(analyst)
+  const body = { access_token: token }
+  t.match(await app.inject({ url: `/known?access_token=${token}` }), { statusCode: 401, body: /FMG_ERR_CREDENTIAL_MISSING/ })
+  t.match(await app.inject({ method: 'POST', url: '/models/acme-1', payload: body }), { statusCode: 401, body: /FMG_ERR_CREDENTIAL_MISSING/ })
+  t.equal(app.reached, 0)
+  t.match(await app.inject({ method: 'POST', url: `/models/acme-1?access_token=${testIssuer().token()}`, payload: body, ...bearer(token) }), { statusCode: 200 }, 'an input like any other')
+})
+
+t.test('a credential that is longer than any that is issued is refused before anyone looks at it', async (t) => {
+  const looked: string[] = []
+  const authenticator = {
+    authenticate ({ value }: PresentedCredential) {
+      looked.push(value)
+      return null
+    }
+  }
+  const app = await guardedApp(t, guardOptions({ authenticate: { authenticators: [authenticator] } }))
+  const longest = 'x'.repeat(8192 - 'Bearer '.length)
+  for (const headers of [{ authorization: `Bearer ${longest}x` }, { 'x-api-key': 'x'.repeat(8193) }]) t.match(await app.inject({ url: '/known', headers }), { statusCode: 401 })
+  t.same(looked, [])
+  await app.inject({ url: '/known', ...bearer(longest) })
+  t.same(looked, [longest])
 })
 
 t.test('an issuer that is down is no reason to call a token bad', async (t) => {
