@@ -31,7 +31,10 @@ export interface TokenTerms {
 export interface IssuedToken extends TokenTerms {
   /** Its credential is the source's, for policies and records speak of that: an exchange makes nobody another. */
   readonly principal: Principal
+  readonly issuer: string
+  readonly subject: string
   readonly tokenId: string
+  readonly session: string | undefined
   /** Milliseconds since the epoch. */
   readonly issuedAt: number
   readonly expiresAt: number
@@ -88,14 +91,14 @@ const readClaims = object({
  * Reads the claims of a token whose signature and registered claims were checked.
  * @throws FMG_ERR_CREDENTIAL_INVALID for one that another version of this server may have issued, with claims that are not known here.
  */
-export function readIssued ({ subject, session, issuedAt, expiresAt, all }: AccessClaims, key: SigningKey): IssuedToken {
+export function readIssued (issuer: string, { subject, session, issuedAt, expiresAt, all }: AccessClaims, key: SigningKey): IssuedToken {
   const binding = readBinding(all)
   const { jti, aud, scope, principal_type: type, org, team, tier, roles, scopes, attributes, source, via } = readStrictly(all)
   const limitedTo = scope === undefined ? {} : { limitedTo: scopesOf(scope) }
   const boundTo = binding?.certificate ?? binding?.key
   const credential = { method: source.method, id: source.id, issuer: source.issuer, expiresAt, boundTo, ...limitedTo, token: jti }
   const principal = freezePrincipal({ id: subject, type, org, team, tier, roles, scopes, attributes, credential })
-  return { principal, source, via, audiences: aud, ...limitedTo, binding, session, tokenId: jti, issuedAt, expiresAt, key }
+  return { principal, issuer, subject, source, via, audiences: aud, ...limitedTo, binding, session, tokenId: jti, issuedAt, expiresAt, key }
 }
 
 function readStrictly (claims: JsonObject): ReturnType<typeof readClaims> {

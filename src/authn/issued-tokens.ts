@@ -41,7 +41,8 @@ export function issuedTokens (options: IssuedTokensOptions): Authenticator {
   const tokens = new WeakMap<Principal, IssuedToken>()
 
   return {
-    ...tokenAuthenticator({ isMine: ({ scheme, value }) => (scheme === 'bearer' || scheme === 'dpop') && issuer.isMine(value), remembered, verify, dpop, clock }),
+    // What its deny-list says is the issuer's affair, for it is about the tokens in between, too.
+    ...tokenAuthenticator({ isMine: ({ scheme, value }) => (scheme === 'bearer' || scheme === 'dpop') && issuer.isMine(value), remembered, verify, denyList: undefined, dpop, clock }),
     sourceOf (principal) {
       const token = tokens.get(principal)
       return token === undefined ? null : { source: token.source, binding: token.binding, audiences: token.audiences, via: [...token.via, token.tokenId] }

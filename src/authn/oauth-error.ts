@@ -17,7 +17,7 @@ const badCredentials: Readonly<Record<CredentialPlace, Pick<OAuthRefusal, 'statu
   'refresh-token': { status: 400, error: 'invalid_grant' }
 }
 
-const requestErrors = ['invalid-client', 'invalid-scope', 'invalid-target', 'unsupported-grant-type', 'unsupported-token-type']
+const requestErrors = ['invalid-client', 'invalid-scope', 'invalid-target', 'unauthorized-client', 'unsupported-grant-type', 'unsupported-token-type']
 
 /** The refusal for an error. Whatever is wrong with a credential, its description is the same. */
 export function oauthRefusal (error: unknown, place: CredentialPlace): OAuthRefusal {

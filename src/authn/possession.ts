@@ -15,7 +15,7 @@ export async function checkPossession (binding: TokenBinding | null, { scheme, v
   if (!hasCertificate(binding, facts)) throw badCredential('jwt-certificate')
   const key = binding?.key
   if (facts.provenKey !== undefined) {
-    if (key !== undefined && key !== facts.provenKey) throw badCredential('dpop-other-key')
+    if (key !== undefined && key !== facts.provenKey) throw badCredential('token-other-key')
     return
   }
   // RFC 9449 section 7.2: a bound token as a bearer token is a stolen one; and a scheme that promises a proof gets one.

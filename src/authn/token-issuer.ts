@@ -4,9 +4,10 @@ import { functionOf, havingMethods, integer, listOf, object, optional, optionInv
 import { checkClaims, checkType } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
 import { maxTokenLength, parseCompactJws, verifyJws } from './compact-jws.ts'
-import { memoryDenyList, type Denial, type DenyList } from './deny-list.ts'
+import { isKnownDenied, type WritableDenyList } from './deny-list.ts'
 import { readUrl } from './fetch-json.ts'
 import { claimsOf, readIssued, type IssuedToken, type TokenTerms } from './issued-token.ts'
+import { memoryDenyList } from './memory-deny-list.ts'
 import type { SigningKey } from './signing-key.ts'
 import type { SigningKeys } from './signing-keys.ts'
 import { parseStrictJson } from './strict-json.ts'
@@ -19,12 +20,6 @@ export type TokenType = 'at+jwt' | 'session+jwt'
 
 /** Signs claims under a key, with this type in the header. */
 export type SignToken = (claims: object, key: SigningKey, type: TokenType) => string
-
-/** A deny-list that can be written to. */
-export interface WritableDenyList extends DenyList {
-  /** Counts from the next request on. */
-  deny (denial: Denial): void | Promise<void>
-}
 
 export interface TokenIssuerOptions {
   /** `iss` of the tokens: the https URL of this server, as clients know it (http on loopback). */
@@ -71,7 +66,10 @@ export interface TokenIssuer {
    * @throws FMG_ERR_CREDENTIAL_INVALID
    */
   verify (type: TokenType, token: string): Promise<IssuedToken>
-  /** Whether a verified token counts no more: it has expired, its key is gone, or it is denied, as one of those that it was exchanged for may be. */
+  /**
+   * Whether a verified token counts no more: it has expired, its key is gone, or it is denied, as one of those that it was exchanged for may be.
+   * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
+   */
   isOver (token: IssuedToken): boolean
   /** Ends one token, and those that were made from it. */
   denyToken (token: Pick<IssuedToken, 'tokenId'>): Promise<void>
@@ -136,12 +134,12 @@ export function createTokenIssuer (options: TokenIssuerOptions, sign: SignToken)
       const payload = parseStrictJson(jws.payload)
       if (payload === null) throw badCredential('jwt-claims-malformed')
       const claims = checkClaims(payload, { issuer, audiences, type, clockToleranceSeconds, maxLifetimeSeconds }, clock())
-      return readIssued(claims, key)
+      return readIssued(issuer, claims, key)
     },
     isOver (token) {
-      const { tokenId, via, expiresAt, key, issuedAt, principal, session } = token
-      if (clock() >= expiresAt || !keys.all().includes(key)) return true
-      return [tokenId, ...via].some((id) => denyList.denies({ issuer, subject: principal.id, tokenId: id, session, issuedAt }))
+      const { via, expiresAt, key, subject, session, issuedAt } = token
+      if (clock() >= expiresAt || !keys.all().includes(key) || isKnownDenied(denyList, token)) return true
+      return via.some((tokenId) => isKnownDenied(denyList, { issuer, subject, tokenId, session, issuedAt }))
     },
     denyToken: async ({ tokenId }) => { await denyList.deny({ issuer, tokenId, until: latestEnd() }) },
     denySession: async (session) => { await denyList.deny({ issuer, session, until: latestEnd() }) }

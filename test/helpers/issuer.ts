@@ -9,7 +9,7 @@ import { nowSeconds } from './tokens.ts'
 export const home = 'https://models.example'
 
 /** This server as an issuer, at a time that the test sets. */
-export async function issuerAt (t: Test, time: { now: number }, more: Partial<TokenIssuerOptions> = {}, keyOptions: Partial<SigningKeysOptions> = {}): Promise<TokenIssuer> {
+export async function issuerAt (t: Test, time: { readonly now: number }, more: Partial<TokenIssuerOptions> = {}, keyOptions: Partial<SigningKeysOptions> = {}): Promise<TokenIssuer> {
   const clock = (): number => time.now
   const keys = await signingKeys({ store: memorySigningKeyStore(), clock, ...keyOptions })
   t.teardown(() => { keys.close() })

@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyServerOptions, LightMyRequestResponse as R
 import type { Test } from 'tap'
 import { apiKey } from '../../src/authn/api-key.ts'
 import { createApiKey, type NewApiKey } from '../../src/authn/create-api-key.ts'
-import { memoryDenyList, type MemoryDenyList } from '../../src/authn/deny-list.ts'
+import { memoryDenyList, type MemoryDenyList } from '../../src/authn/memory-deny-list.ts'
 import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { issuedTokens } from '../../src/authn/issued-tokens.ts'
 import { jwt } from '../../src/authn/jwt.ts'
@@ -15,6 +15,7 @@ import { memoryRefreshStore } from '../../src/authn/memory-refresh-store.ts'
 import { mtls } from '../../src/authn/mtls.ts'
 import { refreshFamilies } from '../../src/authn/refresh-families.ts'
 import { memoryReplayStore } from '../../src/authn/replay-store.ts'
+import type { RevocationList } from '../../src/authn/revocation-list.ts'
 import type { TokenIssuer, TokenIssuerOptions } from '../../src/authn/token-issuer.ts'
 import type { AuthenticateOptions } from '../../src/plugins/authenticate.ts'
 import type { ModelGuardOptions } from '../../src/plugins/model-guard.ts'
@@ -28,20 +29,20 @@ export const start = nowSeconds * 1000
 
 export interface TokenServerOptions {
   /** Default {@link start}. */
-  readonly time?: { now: number }
+  readonly time?: { readonly now: number }
   readonly issuer?: Partial<TokenIssuerOptions>
   readonly endpoint?: Partial<TokenEndpointOptions>
   readonly authenticate?: Partial<AuthenticateOptions>
   readonly guard?: Partial<ModelGuardOptions>
   /** Whose certificates count, and their batch principal `batch` under the DNS name `batch.acme.example`. */
   readonly authority?: Issued
+  readonly revocationList?: RevocationList
   readonly server?: FastifyServerOptions
   readonly graceSeconds?: number
 }
 
 export interface TokenServer {
   readonly app: FastifyInstance & { reached: number }
-  readonly time: { now: number }
   readonly issuer: TokenIssuer
   readonly partner: TestIssuer
   readonly denyList: MemoryDenyList
@@ -77,7 +78,7 @@ export async function tokenServer (t: Test, options: TokenServerOptions = {}): P
     dpop,
     clock
   })
-  const certificates = authority === undefined ? [] : [mtls({ clock, authorities: [{ certificate: authority.certificate, identities: [{ dnsName: 'batch.acme.example', id: 'batch', org: 'acme' }] }] })]
+  const certificates = authority === undefined ? [] : [mtls({ clock, authorities: [{ certificate: authority.certificate, revocationList: options.revocationList, identities: [{ dnsName: 'batch.acme.example', id: 'batch', org: 'acme' }] }] })]
   const authenticators = [keys, issuedTokens({ issuer, sources: [keys, tokens, ...certificates], dpop, clock }), tokens, ...certificates]
   const text = `${policyText}\nassignments:\n  - principal: { id: batch }\n    roles: [analyst]\n`
   const app = await guardedApp(t, guardOptions({ authenticate: { authenticators, failedAttempts: { maxDelayMs: 0 }, ...options.authenticate }, authorize: { policy: policy(text) }, ...options.guard }), options.server)
@@ -90,7 +91,6 @@ export async function tokenServer (t: Test, options: TokenServerOptions = {}): P
     await app.inject({ method: 'POST', url, payload: typeof form === 'string' ? form : new URLSearchParams(form).toString(), headers: { 'content-type': 'application/x-www-form-urlencoded', host: 'models.example', ...headers } })
   return {
     app,
-    time,
     issuer,
     partner,
     denyList,

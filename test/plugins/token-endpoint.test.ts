@@ -1,10 +1,23 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import Fastify from 'fastify'
 import { decodeJwt } from 'jose'
 import t from 'tap'
+import { apiKey } from '../../src/authn/api-key.ts'
+import type { Authenticator } from '../../src/authn/authenticator.ts'
+import { issuedTokens } from '../../src/authn/issued-tokens.ts'
+import { keySources } from '../../src/authn/key-sources.ts'
+import type { KeyStore } from '../../src/authn/key-store.ts'
+import { memoryRefreshStore } from '../../src/authn/memory-refresh-store.ts'
+import { redisRefreshStore } from '../../src/authn/redis-refresh-store.ts'
+import { refreshFamilies } from '../../src/authn/refresh-families.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
 import { rotateApiKey } from '../../src/authn/rotate-api-key.ts'
-import { auditIn, limits, recordsIn } from '../helpers/guard.ts'
+import { modelGuard } from '../../src/plugins/model-guard.ts'
+import { tokenEndpoint } from '../../src/plugins/token-endpoint.ts'
+import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
+import { requestFacts } from '../helpers/facts.ts'
+import { auditIn, guardOptions, limits, recordsIn } from '../helpers/guard.ts'
 import { home } from '../helpers/issuer.ts'
 import { arrayOf, textOf } from '../helpers/json.ts'
 import { exchangeOf, start, tokenServer } from '../helpers/token-server.ts'
@@ -15,7 +28,8 @@ const tokenOf = (response: { json: () => unknown }): string => textOf(Reflect.ge
 const refreshOf = (response: { json: () => unknown }): string => textOf(Reflect.get(Object(response.json()), 'refresh_token'))
 
 t.test('an API key is exchanged for a token, in the body or for itself', async (t) => {
-  const { ask, newKey, predict, time } = await tokenServer(t)
+  const time = { now: start }
+  const { ask, newKey, predict } = await tokenServer(t, { time })
   const { key, keyId } = await newKey()
   for (const response of [await ask(exchangeOf(key)), await ask(own, { 'x-api-key': key }), await ask(own, { authorization: `Bearer ${key}` })]) {
     t.equal(response.statusCode, 200)
@@ -45,7 +59,7 @@ t.test('the answer names what was issued, as RFC 8693 wants it', async (t) => {
 
 t.test('a token is the same principal’s as its source, for the quota, the policy and the record', async (t) => {
   const folder = t.testdir()
-  const { app, ask, newKey, predict, time } = await tokenServer(t, { guard: { rateLimit: limits(4), audit: await auditIn(folder) } })
+  const { app, ask, newKey, predict } = await tokenServer(t, { guard: { rateLimit: limits(4), audit: await auditIn(folder) } })
   const { key } = await newKey()
   const token = tokenOf(await ask(exchangeOf(key)))
   t.equal(await predict(key), 200)
@@ -57,7 +71,6 @@ t.test('a token is the same principal’s as its source, for the quota, the poli
   t.equal(limited.statusCode, 429)
   t.match(limited.json(), { error: 'temporarily_unavailable' })
   t.ok(limited.headers['retry-after'])
-  time.now += 1
   await app.close()
   const records = recordsIn(folder).filter(({ action }) => action === 'predict' || action === 'post /oauth/token')
   t.equal(new Set(records.map(({ user_id: user }) => user)).size, 1)
@@ -116,7 +129,8 @@ t.test('a token never reaches further than its source: audiences', async (t) => 
 })
 
 t.test('a token never reaches further than its source: time', async (t) => {
-  const { ask, newKey, partner, predict, time } = await tokenServer(t)
+  const time = { now: start }
+  const { ask, newKey, partner, predict } = await tokenServer(t, { time })
   const { key } = await newKey({}, { lifetimeDays: 400 / 86_400 })
   t.match((await ask(exchangeOf(key))).json(), { expires_in: 400 })
   const claims = { org: 'acme', roles: ['analyst'], scope: 'model:predict' }
@@ -163,7 +177,8 @@ t.test('a token dies with its source, remembered or not', async (t) => {
 })
 
 t.test('a token dies when its source may do something else, or come from elsewhere; not when it is rotated', async (t) => {
-  const { ask, newKey, store, pepper, predict, time } = await tokenServer(t)
+  const time = { now: start }
+  const { ask, newKey, store, pepper, predict } = await tokenServer(t, { time })
   const demoted = await newKey()
   const moved = await newKey({}, { allowedAddresses: ['192.0.2.0/24'] })
   const rotated = await newKey()
@@ -281,7 +296,8 @@ t.test('a refresh token is exchanged once, and its second use ends everything of
 })
 
 t.test('a family dies with its source', async (t) => {
-  const { ask, newKey, store, reasons, time } = await tokenServer(t)
+  const time = { now: start }
+  const { ask, newKey, store, reasons } = await tokenServer(t, { time })
   const { key, keyId } = await newKey()
   const family = refreshOf(await ask({ ...own, scope: 'offline_access' }, { 'x-api-key': key }))
   const old = refreshOf(await ask({ ...own, scope: 'offline_access' }, { 'x-api-key': key }))
@@ -328,6 +344,66 @@ t.test('whoever has a token may end it', async (t) => {
   for (const unknown of [refreshOf(family), `fmg_refresh_${'0'.repeat(64)}`, 'fmg_refresh_', `${first.slice(0, -2)}xx`]) t.equal((await revoke(unknown)).statusCode, 200, 'nothing is told of what is not known')
   for (const other of [key, 'opaque', 'a.b.c']) t.match((await revoke(other)).json(), { error: 'unsupported_token_type' })
   t.match((await revoke('')).json(), { error: 'invalid_request' })
+})
+
+t.test('what the endpoint depends on is no reason to call a credential bad', async (t) => {
+  const families = refreshFamilies({ store: redisRefreshStore({ client: { call: async () => { throw new Error('connection lost') } }, pepper: Buffer.alloc(32) }) })
+  const { ask, newKey, revoke } = await tokenServer(t, { endpoint: { families } })
+  const { key } = await newKey()
+  const token = `fmg_refresh_${'0'.repeat(64)}`
+  for (const response of [await ask(exchangeOf(key, { scope: 'offline_access' })), await ask({ grant_type: 'refresh_token', refresh_token: token }), await revoke(token)]) {
+    t.equal(response.statusCode, 503)
+    t.same(response.json(), { error: 'temporarily_unavailable', error_description: 'a key cannot be reached' })
+  }
+  t.equal((await ask(exchangeOf(key))).statusCode, 200)
+})
+
+t.test('of a fault of the server’s own nothing is told', async (t) => {
+  const failing: Authenticator = { authenticate: () => { throw new TypeError('secret detail') } }
+  const { ask } = await tokenServer(t, { authenticate: { authenticators: [failing] } })
+  const response = await ask(exchangeOf('opaque'))
+  t.equal(response.statusCode, 500)
+  t.same(response.json(), { error: 'server_error', error_description: 'internal error' })
+})
+
+t.test('no tokens are made from what cannot be told to count at every request', async (t) => {
+  const { ask } = await tokenServer(t, { authenticate: { authenticators: [testAuthenticator()] } })
+  const test = asPrincipal({ id: 'ann' }).headers
+  t.match((await ask(own, test)).json(), { error: 'unauthorized_client' })
+  const slow = await tokenServer(t)
+  const { key } = await slow.newKey()
+  const waits: KeyStore = { ...slow.store, recall: undefined, find: async (keyId) => await slow.store.find(keyId) }
+  const waiting = await tokenServer(t, { authenticate: { authenticators: [apiKey({ store: waits, pepper: slow.pepper, clock: () => start })] } })
+  t.equal((await waiting.app.inject({ url: '/known', headers: { 'x-api-key': key } })).statusCode, 200)
+  t.match((await waiting.ask(own, { 'x-api-key': key })).json(), { error: 'unauthorized_client' })
+  t.match((await waiting.ask(exchangeOf(key))).json(), { error: 'invalid_request' })
+  const gone: KeyStore = { ...slow.store, recall: undefined, find: async () => { throw new Error('connection lost') } }
+  const sources = keySources({ store: gone, maxLifetimeDays: 1, clock: () => start })
+  t.notOk(sources.vouches({ method: 'api-key', id: 'x' }, requestFacts()))
+})
+
+t.test('the refresh token of a browser session is not one of this endpoint', async (t) => {
+  const families = refreshFamilies({ store: memoryRefreshStore(), clock: () => start })
+  const { ask, reasons } = await tokenServer(t, { endpoint: { families } })
+  for (const content of ['{"kind":"session"}', '{}', 'ann']) {
+    const { token } = await families.begin(content)
+    t.match((await ask({ grant_type: 'refresh_token', refresh_token: token })).json(), { error: 'invalid_grant' })
+    t.equal(reasons.at(-1), 'refresh-token-of-another-kind')
+    t.ok(await families.turn(token), 'and is not used up')
+  }
+})
+
+t.test('what is registered where it cannot work stops the boot', async (t) => {
+  const { app, issuer } = await tokenServer(t)
+  const other = Fastify()
+  t.teardown(() => other.close())
+  await t.rejects(async () => { await other.register(tokenEndpoint, { issuer }) }, { code: 'FST_ERR_PLUGIN_DEPENDENCY_NOT_REGISTERED' })
+  t.ok(app)
+  t.throws(() => issuedTokens({ issuer, sources: [] }), { code: 'FMG_ERR_OPTION_INVALID', message: /issuedTokens\.sources/ })
+  const guarded = Fastify()
+  t.teardown(() => guarded.close())
+  await guarded.register(modelGuard, guardOptions())
+  await t.rejects(async () => { await guarded.register(async (scope) => { await scope.register(tokenEndpoint, { issuer }) }, { prefix: '/api' }) }, { code: 'FMG_ERR_OPTION_INVALID', message: /without a prefix/ })
 })
 
 t.test('keys and metadata are there for anyone', async (t) => {
