@@ -76,6 +76,7 @@ export { signingKeys, type SigningKeys, type SigningKeysOptions } from './authn/
 export type { SigningAlgorithm, SigningKey } from './authn/signing-key.ts'
 export { memorySigningKeyStore, type SigningKeyStore } from './authn/signing-key-store.ts'
 export { fileSigningKeyStore, type FileSigningKeyStoreOptions } from './authn/file-signing-key-store.ts'
+export { redisSigningKeyStore, type RedisSigningKeyStoreOptions } from './authn/redis-signing-key-store.ts'
 export { refreshFamilies, type NewRefreshToken, type RefreshFamilies, type RefreshFamiliesOptions } from './authn/refresh-families.ts'
 export type { RefreshFamily, RefreshStore, Turn } from './authn/refresh-store.ts'
 export { refreshTokenPattern } from './authn/refresh-token.ts'

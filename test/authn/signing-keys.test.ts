@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import { chmod, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -6,7 +7,9 @@ import t, { type Test } from 'tap'
 import { fileSigningKeyStore } from '../../src/authn/file-signing-key-store.ts'
 import { memorySigningKeyStore, type SigningKeyStore } from '../../src/authn/signing-key-store.ts'
 import { signingKeys, type SigningKeys, type SigningKeysOptions } from '../../src/authn/signing-keys.ts'
+import { redisSigningKeyStore, type RedisSigningKeyStoreOptions } from '../../src/authn/redis-signing-key-store.ts'
 import { readPublicJwk } from '../../src/authn/verification-key.ts'
+import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 
 const hourMs = 3_600_000
 const start = 1_800_000_000_000
@@ -97,6 +100,28 @@ t.test('processes that share a file share the keys, and make each next one once'
   await late.refresh()
   t.equal(late.all().length, 1)
   t.notOk(kids(late).includes(nodes[0]?.current().kid), 'whoever deletes the file ends the keys')
+})
+
+t.test('nodes with one Redis and one pepper share the keys, of which Redis can read nothing', async (t) => {
+  const client = connectRedis(t)
+  const [pepper, key, time] = [randomBytes(32), `${keyPrefix}signing-keys`, { now: start }]
+  const store = (more: Partial<RedisSigningKeyStoreOptions> = {}): SigningKeyStore => redisSigningKeyStore({ client, pepper, key, ...more })
+  const nodes = await Promise.all([1, 2, 3].map(() => open(t, store(), time)))
+  t.equal(new Set(nodes.map((node) => node.current().kid)).size, 1)
+  const stored = String(await client.get(key))
+  t.notMatch(stored, /PRIVATE|ES256/)
+  time.now += 9 * hourMs
+  await Promise.all(nodes.map((node) => node.refresh()))
+  t.equal(new Set(nodes.map((node) => kids(node).join())).size, 1)
+  t.equal(nodes[0]?.all().length, 2)
+  const forged = { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'signing-keys-forged' }
+  await t.rejects(open(t, store({ pepper: randomBytes(32) }), time), forged)
+  await client.set(key, `${stored.slice(0, -1)}${stored.endsWith('A') ? 'B' : 'A'}`)
+  await t.rejects(nodes[0]?.refresh() ?? Promise.resolve(), forged)
+  t.equal(nodes[0]?.all().length, 2, 'what was known stays')
+  const down = redisSigningKeyStore({ client: { call: async () => { throw new Error('connection lost') } }, pepper })
+  await t.rejects(open(t, down, time), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'signing-key-store-error' })
+  t.notOk(await store().replace('what nobody has read', ''))
 })
 
 t.test('a file that others may read, or that holds something else, is refused and not quoted', async (t) => {
