@@ -1,7 +1,9 @@
 import { anyThat, listOf, object, oneOf, optional, string } from '../options.ts'
+import { freezePrincipal, type Principal } from '../principal.ts'
 import { readScopes } from '../scope.ts'
 import { badCredential } from './bad-credential.ts'
 import type { TokenTerms } from './issued-token.ts'
+import type { RefreshFamily } from './refresh-store.ts'
 import { readSource } from './source.ts'
 import { isJsonObject } from './strict-json.ts'
 
@@ -41,4 +43,9 @@ export function readFamily (content: string): TokenTerms {
   } catch (cause) {
     throw badCredential('refresh-token-of-another-kind', cause)
   }
+}
+
+/** Whose a family is, for the quota and the record. */
+export function holderOf ({ principal, source: { method, id, issuer }, limitedTo }: TokenTerms, { expiresAt }: RefreshFamily): Principal {
+  return freezePrincipal({ ...principal, credential: { method, id, issuer, expiresAt, limitedTo } })
 }

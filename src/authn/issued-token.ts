@@ -48,7 +48,7 @@ export function claimsOf ({ principal, source, via, audiences, limitedTo, bindin
     sub: id,
     aud: audiences,
     // RFC 9068 section 2.2 wants a client: the credential that was exchanged. Never the subject, or one could be read as the other (section 5).
-    client_id: `${source.method}:${source.id}`,
+    client_id: `${source.method}:${source.id}`.slice(0, 255),
     sid: session,
     scope: limitedTo?.join(' '),
     cnf: binding === null ? undefined : { 'x5t#S256': binding.certificate, jkt: binding.key },

@@ -46,7 +46,8 @@ export function redisSigningKeyStore (options: RedisSigningKeyStoreOptions): Sig
 
   return {
     async read () {
-      const stored = String(await call('GET', name) ?? '')
+      const answer = await call('GET', name)
+      const stored = typeof answer === 'string' ? answer : ''
       if (stored !== last.stored) last = { text: stored === '' ? '' : await decrypt(stored, key), stored }
       return last.text
     },

@@ -89,6 +89,8 @@ const readOptions = object({
 
 const clockToleranceSeconds = 5
 const maxLifetimeSeconds = 900
+// A longer one is not taken back.
+const maxSubjectLength = 255
 
 /** @param sign what makes a JWS; the claims are the issuer's affair. */
 export function createTokenIssuer (options: TokenIssuerOptions, sign: SignToken): TokenIssuer {
@@ -118,7 +120,7 @@ export function createTokenIssuer (options: TokenIssuerOptions, sign: SignToken)
       if (expiresAt <= issuedAt) throw badCredential('source-expired')
       const tokenId = randomBase62(22)
       const token = sign({ iss: issuer, jti: tokenId, iat: issuedAt, exp: expiresAt, ...claimsOf(terms) }, keys.current(), type)
-      if (token.length > maxTokenLength) throw guardError('FMG_ERR_REQUEST_INVALID', { detail: 'there is too much to say of this principal in a token', reason: 'token-too-long' })
+      if (token.length > maxTokenLength || terms.principal.id.length > maxSubjectLength) throw guardError('FMG_ERR_REQUEST_INVALID', { detail: 'there is too much to say of this principal in a token', reason: 'token-too-long' })
       return { token, tokenId, expiresAt: expiresAt * 1000 }
     },
     isMine (token) {

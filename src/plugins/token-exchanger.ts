@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { badCredential } from '../authn/bad-credential.ts'
 import { provenKey, type DpopRules } from '../authn/dpop.ts'
-import { readFamily, writeFamily } from '../authn/family-content.ts'
+import { holderOf, readFamily, writeFamily } from '../authn/family-content.ts'
 import type { TokenTerms } from '../authn/issued-token.ts'
 import { checkPossession } from '../authn/possession.ts'
 import type { RefreshFamilies } from '../authn/refresh-families.ts'
@@ -12,7 +12,7 @@ import { grantAgain, grantToken, type Proven } from '../authn/token-grant.ts'
 import type { TokenIssuer } from '../authn/token-issuer.ts'
 import { refused, type TokenRequest, type WantedToken } from '../authn/token-request.ts'
 import { isGuardError } from '../errors.ts'
-import { freezePrincipal, type Principal } from '../principal.ts'
+import type { Principal } from '../principal.ts'
 import type { CredentialCheck } from './credential-check.ts'
 
 export interface TokenExchangerOptions {
@@ -85,7 +85,7 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
       }
       const granted = { ...grantAgain(terms, wanted), session: family.familyId, until: family.expiresAt }
       return {
-        principal: principalOf(terms, family),
+        principal: holderOf(terms, family),
         // Used up last: what fails before costs no token.
         issue: async () => ({ ...answerOf(granted), refresh_token: await turn(families, family, token) })
       }
@@ -166,9 +166,4 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
       throw error
     }
   }
-}
-
-/** Who refreshes, for the quota and the record. */
-function principalOf ({ principal, source: { method, id, issuer }, limitedTo }: TokenTerms, { expiresAt }: RefreshFamily): Principal {
-  return freezePrincipal({ ...principal, credential: { method, id, issuer, expiresAt, limitedTo } })
 }

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { readFamily } from '../authn/family-content.ts'
+import { holderOf, readFamily } from '../authn/family-content.ts'
 import type { FormParameters } from '../authn/form-parameters.ts'
 import type { RefreshFamilies } from '../authn/refresh-families.ts'
 import type { TokenIssuer } from '../authn/token-issuer.ts'
@@ -39,10 +39,10 @@ export function tokenRevoker ({ check, issuer, families }: TokenRevokerOptions):
   }
 
   async function revokeFamily (families: RefreshFamilies, token: string): Promise<Principal> {
-    const { familyId, content, expiresAt } = await families.find(token)
-    const { principal, source: { method, id, issuer: from } } = readFamily(content)
-    await families.end(familyId)
-    await issuer.denySession(familyId)
-    return { ...principal, credential: { method, id, issuer: from, expiresAt } }
+    const family = await families.find(token)
+    const terms = readFamily(family.content)
+    await families.end(family.familyId)
+    await issuer.denySession(family.familyId)
+    return holderOf(terms, family)
   }
 }

@@ -81,6 +81,29 @@ t.test('what a family stands for is not lost when two change it at once', async 
   t.match(await find(String(outcomes[0]?.token)), { content: /^[abc]$/ })
 })
 
+t.test('what another node changed meanwhile is not written over', async (t) => {
+  const client = connectRedis(t)
+  const other = families(inRedis(t), { graceSeconds: 10 })
+  const { token } = await other.begin('ann')
+  let meanwhile = async (): Promise<unknown> => await other.turn(token, 'ann, changed')
+  const late = redisRefreshStore({
+    pepper,
+    prefix: `${keyPrefix}refresh:`,
+    client: {
+      async call (command, ...args) {
+        if (command === 'EVAL') {
+          const first = meanwhile
+          meanwhile = async () => null
+          await first()
+        }
+        return await client.call(command, ...args)
+      }
+    }
+  })
+  const next = await families(late, { graceSeconds: 10 }).turn(token)
+  t.match(await other.find(next.token), { content: 'ann, changed' })
+})
+
 t.test('a Redis that does not answer is no reason to call a token bad', async (t) => {
   const store = redisRefreshStore({ client: { call: async () => { throw new Error('connection lost') } }, pepper })
   const { begin, find, end } = families(store)

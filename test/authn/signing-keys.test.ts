@@ -121,7 +121,11 @@ t.test('nodes with one Redis and one pepper share the keys, of which Redis can r
   t.equal(nodes[0]?.all().length, 2, 'what was known stays')
   const down = redisSigningKeyStore({ client: { call: async () => { throw new Error('connection lost') } }, pepper })
   await t.rejects(open(t, down, time), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'signing-key-store-error' })
-  t.notOk(await store().replace('what nobody has read', ''))
+  const late = store()
+  await client.set(key, stored)
+  await late.read()
+  t.notOk(await late.replace('what nobody has read', ''))
+  t.equal(await client.get(key), stored)
 })
 
 t.test('a file that others may read, or that holds something else, is refused and not quoted', async (t) => {

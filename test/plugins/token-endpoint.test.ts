@@ -18,7 +18,7 @@ import { tokenEndpoint } from '../../src/plugins/token-endpoint.ts'
 import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
 import { requestFacts } from '../helpers/facts.ts'
 import { auditIn, guardOptions, limits, recordsIn } from '../helpers/guard.ts'
-import { home } from '../helpers/issuer.ts'
+import { home, termsOf } from '../helpers/issuer.ts'
 import { arrayOf, textOf } from '../helpers/json.ts'
 import { exchangeOf, start, tokenServer } from '../helpers/token-server.ts'
 import { nowSeconds } from '../helpers/tokens.ts'
@@ -108,7 +108,8 @@ t.test('a token never reaches further than its source: scopes', async (t) => {
 
 t.test('a token never reaches further than its source: audiences', async (t) => {
   const [second, other] = ['https://models.example/v2', 'https://features.example']
-  const { ask, newKey, partner, predict } = await tokenServer(t, { issuer: { audiences: [home, second], otherAudiences: [other] } })
+  const odd = ['models', 'https://models.example/#x']
+  const { ask, newKey, partner, predict } = await tokenServer(t, { issuer: { audiences: [home, second], otherAudiences: [other, ...odd] } })
   const { key } = await newKey()
   const audienceOf = async (token: string, form: string): Promise<unknown> => {
     const response = await ask(`${new URLSearchParams(exchangeOf(token)).toString()}&${form}`)
@@ -117,7 +118,10 @@ t.test('a token never reaches further than its source: audiences', async (t) => 
   t.same(await audienceOf(key, ''), [home])
   t.same(await audienceOf(key, `audience=${second}&resource=${second}&resource=${other}`), [second, other])
   t.match(await audienceOf(key, 'audience=https://elsewhere.example'), { error: 'invalid_target' })
-  for (const resource of ['models', 'https%3A%2F%2Fmodels.example%2F%23x']) t.match(await audienceOf(key, `resource=${resource}`), { error: 'invalid_target' }, resource)
+  for (const name of odd.map(encodeURIComponent)) {
+    t.match(await audienceOf(key, `resource=${name}`), { error: 'invalid_target' }, 'no resource')
+    t.same(await audienceOf(key, `audience=${name}`), [decodeURIComponent(name)])
+  }
   const claims = { org: 'acme', roles: ['analyst'], scope: 'model:predict' }
   t.match(await audienceOf(partner.token(claims), `audience=${other}`), { error: 'invalid_target' }, 'a token for this server alone')
   t.same(await audienceOf(partner.token({ ...claims, aud: [home, other] }), `audience=${other}`), [other])
@@ -141,8 +145,12 @@ t.test('a token never reaches further than its source: time', async (t) => {
   t.equal(decodeJwt(second).exp, nowSeconds + 400, 'a token of a token ends with it')
   t.match(decodeJwt(second), { client_id: decodeJwt(first).client_id, source: decodeJwt(first).source, via: [decodeJwt(first).jti] })
   t.equal(await predict(second), 200)
-  let deepest = second
-  for (let exchanges = 2; exchanges <= 4; exchanges++) deepest = tokenOf(await ask(exchangeOf(deepest)))
+  const long = await newKey()
+  const parent = tokenOf(await ask(exchangeOf(long.key)))
+  time.now += 100_000
+  t.equal(decodeJwt(tokenOf(await ask(exchangeOf(parent)))).exp, decodeJwt(parent).exp, 'also where its source lives on')
+  let deepest = parent
+  for (let exchanges = 1; exchanges <= 4; exchanges++) deepest = tokenOf(await ask(exchangeOf(deepest)))
   t.equal(arrayOf(decodeJwt(deepest).via).length, 4)
   t.match((await ask(exchangeOf(deepest))).json(), { error: 'invalid_request' }, 'and not without end')
 })
@@ -231,7 +239,7 @@ t.test('bad credentials get one answer each way, the inner reason is for the rec
 })
 
 t.test('what is not understood is refused, in the words of RFC 6749', async (t) => {
-  const { app, ask, newKey } = await tokenServer(t)
+  const { app, ask, newKey, partner } = await tokenServer(t)
   const { key } = await newKey()
   const exchange = exchangeOf(key)
   const text = new URLSearchParams(exchange).toString()
@@ -247,6 +255,7 @@ t.test('what is not understood is refused, in the words of RFC 6749', async (t) 
     [{ ...exchange, subject_token_type: 'urn:ietf:params:oauth:token-type:id_token' }, 400, 'invalid_request'],
     [{ ...exchange, subject_token_type: 'urn:ietf:params:oauth:token-type:access_token' }, 400, 'invalid_request'],
     [{ ...exchange, subject_token: 'opaque' }, 400, 'invalid_request'],
+    [{ ...exchange, subject_token: partner.token({ org: 'acme' }), subject_token_type: 'urn:ietf:params:oauth:token-type:id_token' }, 400, 'invalid_request'],
     [{ ...exchange, requested_token_type: 'urn:ietf:params:oauth:token-type:refresh_token' }, 400, 'invalid_request'],
     [{ ...exchange, actor_token: 'x', actor_token_type: 'y' }, 400, 'invalid_request'],
     [{ ...exchange, actor_token_type: 'y' }, 400, 'invalid_request'],
@@ -385,7 +394,8 @@ t.test('no tokens are made from what cannot be told to count at every request', 
 t.test('the refresh token of a browser session is not one of this endpoint', async (t) => {
   const families = refreshFamilies({ store: memoryRefreshStore(), clock: () => start })
   const { ask, reasons } = await tokenServer(t, { endpoint: { families } })
-  for (const content of ['{"kind":"session"}', '{}', 'ann']) {
+  const terms = { ...termsOf(), via: undefined, binding: undefined }
+  for (const content of [JSON.stringify({ kind: 'session', terms }), JSON.stringify({ terms }), '{}', 'ann']) {
     const { token } = await families.begin(content)
     t.match((await ask({ grant_type: 'refresh_token', refresh_token: token })).json(), { error: 'invalid_grant' })
     t.equal(reasons.at(-1), 'refresh-token-of-another-kind')
@@ -404,6 +414,17 @@ t.test('what is registered where it cannot work stops the boot', async (t) => {
   t.teardown(() => guarded.close())
   await guarded.register(modelGuard, guardOptions())
   await t.rejects(async () => { await guarded.register(async (scope) => { await scope.register(tokenEndpoint, { issuer }) }, { prefix: '/api' }) }, { code: 'FMG_ERR_OPTION_INVALID', message: /without a prefix/ })
+})
+
+t.test('guesses of refresh tokens, and revocations, are counted by address', async (t) => {
+  const { ask, newKey, revoke, reasons } = await tokenServer(t, { authenticate: { edge: { max: 3 } } })
+  const { key } = await newKey()
+  const guess = `fmg_refresh_${'0'.repeat(64)}`
+  const good = refreshOf(await ask(exchangeOf(key, { scope: 'offline_access' })))
+  for (const status of [400, 400, 400, 429]) t.equal((await ask({ grant_type: 'refresh_token', refresh_token: guess })).statusCode, status)
+  t.equal(reasons.at(-1), 'edge-limit')
+  t.equal((await revoke(guess)).statusCode, 429)
+  t.equal((await ask({ grant_type: 'refresh_token', refresh_token: good })).statusCode, 200, 'a right one always passes')
 })
 
 t.test('keys and metadata are there for anyone', async (t) => {

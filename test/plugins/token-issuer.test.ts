@@ -154,6 +154,9 @@ t.test('a token that nobody could present is not issued', async (t) => {
   const issuer = await issuerAt(t, { now: start })
   const attributes = { text: 'x'.repeat(6000) }
   t.throws(() => issuer.issue('at+jwt', termsOf({ principal: { ...termsOf().principal, attributes } })), { code: 'FMG_ERR_REQUEST_INVALID', reason: 'token-too-long' })
+  const issue = (idLength: number): string => issuer.issue('at+jwt', termsOf({ principal: { ...termsOf().principal, id: 'x'.repeat(idLength) }, source: { method: 'jwt', id: 'x'.repeat(255) } })).token
+  t.match(await issuer.verify('at+jwt', issue(255)), { principal: { credential: { id: 'x'.repeat(255) } } })
+  t.throws(() => issue(256), { code: 'FMG_ERR_REQUEST_INVALID', reason: 'token-too-long' })
 })
 
 t.test('options that are not understood stop the boot', async (t) => {
