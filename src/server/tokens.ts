@@ -49,7 +49,7 @@ export async function openTokens (app: FastifyInstance, config: ServerConfig, da
   const { algorithm, lifetimeSeconds, refreshLifetimeSeconds } = config.tokens
   const { keys: store, families, replays, denyList } = config.keys.store === 'redis' && config.redis !== undefined ? await inRedis(app, config.redis, pepper) : await inFiles(data, pepper)
   app.addHook('onClose', async () => { await denyList.close() })
-  const keys = await signingKeys({ store, algorithm, onError: (error) => { app.log.error({ err: error }, 'signing keys') } })
+  const keys = await signingKeys({ store, algorithm })
   app.addHook('onClose', async () => { keys.close() })
   return {
     issuer: await tokenIssuer({ issuer: url, keys, lifetimeSeconds, denyList }),

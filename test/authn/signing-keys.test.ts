@@ -126,6 +126,9 @@ t.test('nodes with one Redis and one pepper share the keys, of which Redis can r
   await late.read()
   t.notOk(await late.replace('what nobody has read', ''))
   t.equal(await client.get(key), stored)
+  await client.del(key)
+  await nodes[1]?.refresh()
+  t.equal(nodes[1]?.all().length, 1, 'whoever deletes them ends them')
 })
 
 t.test('a file that others may read, or that holds something else, is refused and not quoted', async (t) => {
