@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import fc from 'fast-check'
 import Fastify from 'fastify'
 import { decodeJwt } from 'jose'
 import t from 'tap'
@@ -12,7 +13,11 @@ import { memoryRefreshStore } from '../../src/authn/memory-refresh-store.ts'
 import { redisRefreshStore } from '../../src/authn/redis-refresh-store.ts'
 import { refreshFamilies } from '../../src/authn/refresh-families.ts'
 import { revokeApiKey } from '../../src/authn/revoke-api-key.ts'
+import { grantToken } from '../../src/authn/token-grant.ts'
 import { rotateApiKey } from '../../src/authn/rotate-api-key.ts'
+import { isGuardError } from '../../src/errors.ts'
+import type { Principal } from '../../src/principal.ts'
+import { isNarrower } from '../../src/scope.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { tokenEndpoint } from '../../src/plugins/token-endpoint.ts'
 import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
@@ -425,6 +430,42 @@ t.test('guesses of refresh tokens, and revocations, are counted by address', asy
   t.equal(reasons.at(-1), 'edge-limit')
   t.equal((await revoke(guess)).statusCode, 429)
   t.equal((await ask({ grant_type: 'refresh_token', refresh_token: good })).statusCode, 200, 'a right one always passes')
+})
+
+t.test('of two thousand tokens that were tampered with none counts, nor is exchanged', async (t) => {
+  const { app, ask, newKey, predict } = await tokenServer(t, { authenticate: { edge: { max: 100_000 }, failedAttempts: { maxByAddress: 100_000, maxDelayMs: 0 } } })
+  const { key } = await newKey()
+  const token = tokenOf(await ask(exchangeOf(key)))
+  const [header = '', payload = '', signature = ''] = token.split('.')
+  const member = fc.constantFrom('iss', 'aud', 'sub', 'exp', 'scope', 'roles', 'org', 'source', 'via', 'cnf', 'principal_type', 'tier')
+  const claimed = fc.tuple(member, fc.jsonValue()).map(([name, value]) => `${header}.${Buffer.from(JSON.stringify({ ...decodeJwt(token), [name]: value })).toString('base64url')}.${signature}`)
+  const flipped = fc.tuple(fc.nat(token.length - 1), fc.constantFrom('A', 'z', '-', '.', '=', ' ')).map(([at, letter]) => token.slice(0, at) + letter + token.slice(at + 1))
+  const cut = fc.nat(token.length - 1).map((at) => token.slice(0, at))
+  const swapped = fc.constantFrom(`${payload}.${header}.${signature}`, `${header}.${payload}.`, `${header}.${payload}`, `${token}.${signature}`)
+  await fc.assert(fc.asyncProperty(fc.oneof(claimed, flipped, cut, swapped).filter((text) => text !== token && text.trim() !== token), async (text) => {
+    const response = await app.inject({ url: '/known', headers: { authorization: `Bearer ${text}` } })
+    return response.statusCode === 401 && (await ask(exchangeOf(text))).statusCode === 400
+  }), { numRuns: 1000 })
+  t.equal(await predict(token), 200)
+})
+
+t.test('whatever is asked for, nothing is granted beyond what there was', async (t) => {
+  const scope = fc.tuple(fc.constantFrom('model', 'key', '*'), fc.constantFrom('read', 'predict', '*'), fc.constantFrom('', ':a', ':a-1', ':a-*', ':*')).map(([type, action, id]) => `${type}:${action}${id}`)
+  const names = fc.subarray([home, 'https://models.example/v2', 'https://features.example', 'https://elsewhere.example'])
+  const issuer = { audiences: [home, 'https://models.example/v2'], otherAudiences: ['https://features.example'] }
+  fc.assert(fc.property(fc.option(fc.array(scope), { nil: undefined }), fc.option(fc.array(scope, { minLength: 1 }), { nil: undefined }), fc.option(names, { nil: undefined }), names, (limitedTo, scopes, own, audiences) => {
+    const { principal, source } = termsOf()
+    const holder: Principal = { ...principal, credential: { method: 'api-key', id: 'k1', expiresAt: start, limitedTo } }
+    let granted
+    try {
+      granted = grantToken(holder, { source, binding: null, via: [], audiences: own }, { audiences, isToRefresh: false, scopes }, { key: undefined, certificate: undefined }, issuer)
+    } catch (error) {
+      return isGuardError(error, 'FMG_ERR_REQUEST_INVALID')
+    }
+    const withinScopes = limitedTo === undefined || (granted.limitedTo?.every((wanted) => isNarrower(wanted, limitedTo)) ?? false)
+    const withinAudiences = granted.audiences.every((name) => issuer.audiences.includes(name) || (issuer.otherAudiences.includes(name) && own?.includes(name) !== false))
+    return withinScopes && withinAudiences && granted.audiences.length > 0 && granted.until === start
+  }), { numRuns: 5000 })
 })
 
 t.test('keys and metadata are there for anyone', async (t) => {

@@ -10,6 +10,7 @@ import { defaultConfig, loadConfig, type ServerConfig } from '../../src/server/c
 import { runServer, stopServer } from '../../src/server/run-server.ts'
 import { modelGuard } from '../helpers/command.ts'
 import { startServer } from '../helpers/server.ts'
+import { asPem, server } from '../helpers/tls.ts'
 import { exchangeOf } from '../helpers/token-server.ts'
 
 interface Answer {
@@ -100,6 +101,13 @@ t.test('where others reach the server there are no tokens until it is told its n
   t.equal((await fetch(`${url}/v2`)).headers.get('www-authenticate'), 'Bearer realm="model-guard"')
   const named = await startServer(t, { data: await folder(t), listen: listen('0.0.0.0'), tokens: { ...tokens, issuer: 'https://models.acme.example' } })
   t.equal((await post(named.url.replace('0.0.0.0', '127.0.0.1'), '/oauth/token', exchangeOf(named.keys.analyst))).status, 200)
+  const place = await folder(t)
+  const { key, cert } = asPem(server)
+  const tls = { keyFile: path.join(place, 'key.pem'), certificateFile: path.join(place, 'certificate.pem') }
+  writeFileSync(tls.keyFile, key, { mode: 0o600 })
+  writeFileSync(tls.certificateFile, cert)
+  const secure = await startServer(t, { data: await folder(t), listen: { ...listen('127.0.0.1'), tls } })
+  t.match((await secure.app.inject({ url: '/.well-known/oauth-authorization-server' })).json(), { issuer: 'https://127.0.0.1:0' })
   const six = await startServer(t, { data: await folder(t), listen: listen('::1') })
   t.match(await (await fetch(`${six.url}/.well-known/oauth-authorization-server`)).json(), { issuer: 'http://[::1]:0' })
 })
