@@ -32,7 +32,7 @@ const readOptions = object({
 /**
  * Tokens that this server issued itself, under `Authorization: Bearer` or `DPoP`. Each counts for as long as what it was made from does: a key that
  * is revoked, a certificate that has expired, an issuer's token that is denied take their tokens along, remembered ones too.
- * Give it before `jwt()`, which refuses whatever is a token of an issuer that it does not know. Anything else is `null`.
+ * Give it before `jwt()` and `jwtSvid()`, which refuse tokens that they do not know. Anything else is `null`.
  */
 export function issuedTokens (options: IssuedTokensOptions): Authenticator {
   const { issuer, sources, dpop, maxCached, clock } = readOptions(options, 'issuedTokens')

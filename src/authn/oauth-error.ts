@@ -26,7 +26,8 @@ export function oauthRefusal (error: unknown, place: CredentialPlace): OAuthRefu
   if (code === 'FMG_ERR_REQUEST_INVALID') {
     return { status: reason === 'invalid-client' ? 401 : 400, error: requestErrors.includes(reason) ? reason.replaceAll('-', '_') : 'invalid_request', description }
   }
-  // RFC 9449 section 5.
+  // RFC 9449 sections 5 and 8.
+  if (code === 'FMG_ERR_CREDENTIAL_INVALID' && reason === 'dpop-nonce') return { status: 400, error: 'use_dpop_nonce', description: 'the proof needs the nonce given here' }
   if (code === 'FMG_ERR_CREDENTIAL_INVALID' && reason.startsWith('dpop-')) return { status: 400, error: 'invalid_dpop_proof', description }
   if (code === 'FMG_ERR_CREDENTIAL_INVALID') return { ...badCredentials[place], description }
   if (code === 'FMG_ERR_CREDENTIAL_MISSING') return { ...badCredentials.request, description }

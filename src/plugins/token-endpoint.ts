@@ -71,9 +71,10 @@ export const tokenEndpoint = fp(async function tokenEndpoint (app: FastifyInstan
 
     scope.post(new URL(urls.tokenUrl).pathname, {
       ...route,
-      async preValidation (request) {
+      async preValidation (request, reply) {
         const prepared = await exchange(readTokenRequest(formOf(request)), request)
         request.principal = prepared.principal
+        if (prepared.nextNonce !== null) void reply.header('dpop-nonce', prepared.nextNonce)
         exchanges.set(request, prepared)
       }
     }, async (request, reply) => {

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { badCredential } from '../authn/bad-credential.ts'
-import { provenKey, type DpopRules } from '../authn/dpop.ts'
+import { nextNonce, provenKey, type DpopRules } from '../authn/dpop.ts'
 import { holderOf, readFamily, writeFamily } from '../authn/family-content.ts'
 import type { TokenTerms } from '../authn/issued-token.ts'
 import { checkPossession } from '../authn/possession.ts'
@@ -37,6 +37,8 @@ export interface TokenAnswer {
 export interface Exchange {
   /** Who asks. */
   readonly principal: Principal
+  /** For the next proof, where the nonce of this one is about to end (RFC 9449 section 8.2). */
+  readonly nextNonce: string | null
   readonly issue: () => Promise<TokenAnswer>
 }
 
@@ -66,8 +68,8 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
   async function exchangeSubject ({ subject, issuedType, wanted }: Grant<'token-exchange'>, request: FastifyRequest): Promise<Exchange> {
     const { facts, key } = await factsOfBody(request, subject)
     const principal = await check.verify(request, subject, facts)
-    const { issue } = exchangeOf(principal, wanted, { key, facts }, 'invalid-request')
-    return { principal, issue: async () => ({ ...await issue(), issued_token_type: issuedType }) }
+    const { issue, nextNonce: nonce } = exchangeOf(principal, wanted, { key, facts }, 'invalid-request')
+    return { principal, nextNonce: nonce, issue: async () => ({ ...await issue(), issued_token_type: issuedType }) }
   }
 
   async function refresh ({ token, wanted }: Grant<'refresh_token'>, request: FastifyRequest): Promise<Exchange> {
@@ -86,6 +88,7 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
       const granted = { ...grantAgain(terms, wanted), session: family.familyId, until: family.expiresAt }
       return {
         principal: holderOf(terms, family),
+        nextNonce: nonceAfter(facts),
         // Used up last: what fails before costs no token.
         issue: async () => ({ ...answerOf(granted), refresh_token: await turn(families, family, token) })
       }
@@ -115,7 +118,7 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
     const terms = grantToken(principal, from, wanted, proven, issuer)
     // A token of this server ends sooner than there would be anything to refresh.
     const isToRefresh = wanted.isToRefresh && from.via.length === 0
-    return { principal, issue: async () => isToRefresh && families !== undefined ? await begin(families, terms) : answerOf(terms) }
+    return { principal, nextNonce: nonceAfter(facts), issue: async () => isToRefresh && families !== undefined ? await begin(families, terms) : answerOf(terms) }
   }
 
   async function begin (families: RefreshFamilies, terms: TokenTerms): Promise<TokenAnswer> {
@@ -153,6 +156,10 @@ export function tokenExchanger ({ check, issuer, families, dpop, clock }: TokenE
     if (inHeader !== 'credential-missing' && !isCertificate) throw refused('invalid-request', 'two credentials')
     const key = await check.attempt(request, presented, before, () => keyOf(before))
     return { facts: check.factsOf(request, key), key }
+  }
+
+  function nonceAfter (facts: RequestFacts): string | null {
+    return facts.dpopProofs.length === 0 || dpop === undefined ? null : nextNonce(facts, dpop, clock())
   }
 
   /** The key that the request's proof proves; `null` where there is no proof. */

@@ -8,6 +8,7 @@ t.test('each kind of fault has its word, and the server’s own faults are not t
   t.match(oauthRefusal(bad, 'subject'), { status: 400, error: 'invalid_request' })
   t.match(oauthRefusal(bad, 'refresh-token'), { status: 400, error: 'invalid_grant' })
   t.match(oauthRefusal(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'dpop-time' }), 'refresh-token'), { status: 400, error: 'invalid_dpop_proof' })
+  t.match(oauthRefusal(guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'dpop-nonce' }), 'subject'), { status: 400, error: 'use_dpop_nonce' })
   t.match(oauthRefusal(guardError('FMG_ERR_CREDENTIAL_MISSING'), 'request'), { status: 401, error: 'invalid_client' })
   t.match(oauthRefusal(guardError('FMG_ERR_QUOTA_EXCEEDED'), 'request'), { status: 429, error: 'temporarily_unavailable' })
   t.match(oauthRefusal(guardError('FMG_ERR_ISSUER_UNAVAILABLE'), 'subject'), { status: 503, error: 'temporarily_unavailable' })

@@ -12,6 +12,7 @@ import * as oauth from 'oauth4webapi'
 import { allowInsecureRequests } from 'oauth4webapi'
 import t, { type Test } from 'tap'
 import { fileRevocationList } from '../../src/authn/file-revocation-list.ts'
+import { memoryReplayStore } from '../../src/authn/replay-store.ts'
 import { mutualTls } from '../../src/plugins/mutual-tls.ts'
 import { namesOf, revoke, type Issued } from '../helpers/certificates.ts'
 import { textOf } from '../helpers/json.ts'
@@ -156,6 +157,33 @@ t.test('what is bound to a key is exchanged by its holder alone, and stays bound
   t.same(decodeJwt(tokenOf(inHeader)).cnf, { jkt: mine.thumbprint }, 'the proof that the token came with')
   t.equal((await ask({ grant_type: 'client_credentials' }, { authorization: `DPoP ${own}`, dpop: mine.proof('e') })).statusCode, 400, 'a proof without the token')
   t.equal((await ask({ grant_type: 'client_credentials' }, { authorization: `Bearer ${own}`, dpop: mine.proof('f') })).statusCode, 401, 'a bound token as bearer token')
+})
+
+t.test('a server that asks for nonces is asked again with one, and gives the next before it ends', async (t) => {
+  const time = { now: nowSeconds * 1000 }
+  const { ask, newKey } = await tokenServer(t, { time, endpoint: { dpop: { replayStore: memoryReplayStore({ clock: () => time.now }), nonce: { lifetimeSeconds: 60 } } } })
+  const { key } = await newKey()
+  const { proof } = await holder()
+  const nonceOf = (response: { headers: Readonly<Record<string, unknown>> }): string => textOf(response.headers['dpop-nonce'])
+  for (const asked of [await ask(exchangeOf(key), { dpop: proof('a') }), await ask({ grant_type: 'client_credentials' }, { 'x-api-key': key, dpop: proof('a', { nonce: 'x' }) })]) {
+    t.equal(asked.statusCode, 400)
+    t.match(asked.json(), { error: 'use_dpop_nonce' })
+    t.ok(nonceOf(asked))
+  }
+  const nonce = nonceOf(await ask(exchangeOf(key), { dpop: proof('a') }))
+  const first = await ask(exchangeOf(key, { scope: 'offline_access' }), { dpop: proof('a', { nonce }) })
+  t.equal(first.statusCode, 200, 'what was asked for a nonce is not used up')
+  t.equal(first.headers['dpop-nonce'], undefined)
+  time.now += 60_000
+  const late = { iat: nowSeconds + 60, nonce }
+  for (const answer of [
+    await ask(exchangeOf(key), { dpop: proof('b', late) }),
+    await ask({ grant_type: 'client_credentials' }, { 'x-api-key': key, dpop: proof('c', late) }),
+    await ask({ grant_type: 'refresh_token', refresh_token: refreshOf(first) }, { dpop: proof('d', late) })
+  ]) {
+    t.equal(answer.statusCode, 200)
+    t.not(nonceOf(answer), nonce)
+  }
 })
 
 const authority = issueNow({ subject: 'clients', isAuthority: true })
