@@ -27,6 +27,8 @@ export interface Credential {
   readonly boundTo?: string
   /** Scopes that it may be used for, whatever else its principal may do (`model:predict:fraud-*`). Left out, it is not limited. */
   readonly limitedTo?: readonly string[]
+  /** `jti` of the short-lived token of this server that was presented in its place; all else speaks of the credential that the token was made from. */
+  readonly token?: string
 }
 
 /** Freezes a principal and everything in it, so that no later hook can change who is asking. */

@@ -5,7 +5,7 @@ import { isJsonObject, type JsonObject } from './strict-json.ts'
 export interface ClaimRules {
   readonly issuer: string
   readonly audiences: readonly string[]
-  readonly type: 'at+jwt' | 'JWT'
+  readonly type: 'at+jwt' | 'session+jwt' | 'JWT'
   readonly clockToleranceSeconds: number
   readonly maxLifetimeSeconds: number
 }
@@ -21,6 +21,8 @@ export interface AccessClaims {
   /** Milliseconds since the epoch. */
   readonly issuedAt: number
   readonly expiresAt: number
+  /** `aud`. */
+  readonly audiences: readonly string[]
   readonly all: JsonObject
 }
 
@@ -40,9 +42,10 @@ export function checkType (typ: string | undefined, type: ClaimRules['type']): v
  */
 export function checkClaims (claims: JsonObject, rules: ClaimRules, now: number): AccessClaims {
   if (claims.iss !== rules.issuer) throw badCredential('jwt-issuer')
-  if (!listed(claims.aud).some((audience) => rules.audiences.includes(audience))) throw badCredential('jwt-audience')
+  const audiences = listed(claims.aud)
+  if (!audiences.some((audience) => rules.audiences.includes(audience))) throw badCredential('jwt-audience')
   const { issuedAt, expiresAt } = checkTimes(claims, rules, now)
-  const isProfiled = rules.type === 'at+jwt'
+  const isProfiled = rules.type !== 'JWT'
   return {
     subject: text(claims.sub) ?? missing('jwt-subject'),
     clientId: text(claims.client_id) ?? (isProfiled || claims.client_id !== undefined ? missing('jwt-client') : undefined),
@@ -50,6 +53,7 @@ export function checkClaims (claims: JsonObject, rules: ClaimRules, now: number)
     session: text(claims.sid) ?? (claims.sid !== undefined ? missing('jwt-session') : undefined),
     issuedAt,
     expiresAt,
+    audiences,
     all: claims
   }
 }

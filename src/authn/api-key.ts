@@ -6,6 +6,7 @@ import { parseApiKey } from './api-key-format.ts'
 import type { Authenticator } from './authenticator.ts'
 import { credentialCache } from './credential-cache.ts'
 import { digestsEqual, keyDigest } from './key-digest.ts'
+import { keySources } from './key-sources.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
 import { dayMs, hourMs, readMaxLifetimeDays } from './key-terms.ts'
 import { readPepperBytes } from './pepper.ts'
@@ -52,6 +53,7 @@ const nobody = '0'.repeat(64)
 export function apiKey (options: ApiKeyOptions): Authenticator {
   const { store, pepper, maxLifetimeDays, maxCached, clock } = readOptions(options, 'apiKey')
   const verified = credentialCache<Verified>(maxCached)
+  const sources = keySources({ store, maxLifetimeDays, clock })
 
   return {
     verifiesCheaply: true,
@@ -73,12 +75,16 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
       if (key === null) throw bad('api-key-malformed')
       const record = await store.find(key.keyId)
       const now = clock()
-      const known = checkKey(record, secretOf(record, keyDigest(pepper, presented.value)), maxLifetimeDays, now)
+      const digest = keyDigest(pepper, presented.value)
+      const known = checkKey(record, secretOf(record, digest), maxLifetimeDays, now)
       if (known.comesFrom?.(facts.address) === false) throw bad('api-key-address')
       verified.set(presented.value, known)
+      sources.note(known.principal, known.record, digest)
       noteUse(known, now)
       return known.principal
-    }
+    },
+    sourceOf: (principal) => sources.sourceOf(principal),
+    vouches: (source, facts) => sources.vouches(source, facts)
   }
 
   function noteUse (known: Verified, now: number): void {

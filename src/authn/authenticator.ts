@@ -1,6 +1,7 @@
 import type { Principal } from '../principal.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import type { RequestFacts } from './request-facts.ts'
+import type { Source, TokenSource } from './source.ts'
 
 /**
  * Turns one kind of credential into a principal. Three outcomes, for each method:
@@ -25,4 +26,11 @@ export interface Authenticator {
   authenticate (presented: PresentedCredential, facts: RequestFacts): Principal | null | Promise<Principal | null>
   /** Headers for the answer to a request that `authenticate` has just let in. */
   answerHeaders? (presented: PresentedCredential, facts: RequestFacts): Readonly<Record<string, string>>
+  /** What tokens that are made from a credential of mine hang on; `null` for a principal of another's making. Left out, no tokens are made from mine. */
+  sourceOf? (principal: Principal): TokenSource | null
+  /**
+   * Whether what a token was made from is mine and still counts, for this request: as if it were presented itself. Answers at once.
+   * @throws what `authenticate` does when that cannot be known now.
+   */
+  vouches? (source: Source, facts: RequestFacts): boolean
 }

@@ -23,7 +23,9 @@ export interface CompactJws {
 
 // RFC 7515 section 3.1, and nothing around it.
 const shape = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]+)$/
-const maxLength = 8192
+
+/** Characters of the longest token that is looked at. */
+export const maxTokenLength = 8192
 
 /** Whether a credential is a JWT, if anything: two dots, or the four of an encrypted one. */
 export function hasJwtShape (credential: string): boolean {
@@ -36,7 +38,7 @@ export function hasJwtShape (credential: string): boolean {
  * @throws FMG_ERR_CREDENTIAL_INVALID with reason `jws-malformed`, `jws-header-malformed` or `jws-header-critical`.
  */
 export function parseCompactJws (text: string): CompactJws {
-  const [, header, payload, signature] = text.length > maxLength ? [] : shape.exec(text) ?? []
+  const [, header, payload, signature] = text.length > maxTokenLength ? [] : shape.exec(text) ?? []
   if (header === undefined || payload === undefined || signature === undefined) throw badCredential('jws-malformed')
   decode(signature)
   return { text, header: readHeader(parseStrictJson(decode(header))), payload: decode(payload) }

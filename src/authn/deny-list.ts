@@ -51,12 +51,20 @@ export interface SharedDenyList extends WritableDenyList {
 }
 
 /**
+ * Whether a token is denied.
+ * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
+ */
+export function isKnownDenied (denyList: DenyList | undefined, token: DeniableToken): boolean {
+  const denies = denyList?.denies(token) ?? false
+  if (denies === 'unknown') throw guardError('FMG_ERR_DENY_LIST_UNAVAILABLE', { reason: 'deny-list-stale' })
+  return denies
+}
+
+/**
  * Refuses a token that is denied.
  * @throws FMG_ERR_CREDENTIAL_INVALID with reason `token-denied`.
  * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
  */
 export function refuseDenied (denyList: DenyList | undefined, token: DeniableToken): void {
-  const denies = denyList?.denies(token) ?? false
-  if (denies === 'unknown') throw guardError('FMG_ERR_DENY_LIST_UNAVAILABLE', { reason: 'deny-list-stale' })
-  if (denies) throw badCredential('token-denied')
+  if (isKnownDenied(denyList, token)) throw badCredential('token-denied')
 }

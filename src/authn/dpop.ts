@@ -50,32 +50,52 @@ export const readDpopOptions: Reader<DpopRules> = (value, path) => {
  * @throws FMG_ERR_REPLAY_UNAVAILABLE when it cannot be known whether the proof was used before.
  */
 export async function checkDpop (token: string, thumbprint: string, facts: RequestFacts, rules: DpopRules, now: number): Promise<void> {
-  const [text, second] = facts.dpopProofs
-  if (text === undefined || second !== undefined) throw badCredential('dpop-proof-count')
-  const proof = parseCompactJws(text)
-  if (proof.header.typ !== 'dpop+jwt') throw badCredential('dpop-type')
-  await checkProofKey(proof, thumbprint, rules)
-  const claims = parseStrictJson(proof.payload)
-  if (claims === null) throw badCredential('dpop-claims-malformed')
-  checkRequest(claims, token, facts)
+  const { proof, claims } = readProof(facts)
+  if (await checkProofKey(proof, rules) !== thumbprint) throw badCredential('dpop-other-key')
+  checkRequest(claims, facts)
+  if (claims.ath !== createHash('sha256').update(token).digest('base64url')) throw badCredential('dpop-token')
   checkNonce(claims, rules, now)
   await checkFresh(claims, thumbprint, rules, now)
 }
 
-/** The proof is signed by the key in its header, and that is the key the token is bound to. */
-async function checkProofKey (proof: CompactJws, thumbprint: string, { algorithms }: DpopRules): Promise<void> {
+/**
+ * The thumbprint of the key whose holder made this request, of which a token is to be had that is bound to it (RFC 9449 section 5); the token
+ * itself is not there yet.
+ * @param now milliseconds since the epoch.
+ * @throws what `checkDpop` does.
+ */
+export async function provenKey (facts: RequestFacts, rules: DpopRules, now: number): Promise<string> {
+  const { proof, claims } = readProof(facts)
+  const thumbprint = await checkProofKey(proof, rules)
+  checkRequest(claims, facts)
+  checkNonce(claims, rules, now)
+  await checkFresh(claims, thumbprint, rules, now)
+  return thumbprint
+}
+
+/** The request's only proof, of which nothing is true yet. */
+function readProof ({ dpopProofs: [text, second] }: RequestFacts): { readonly proof: CompactJws, readonly claims: JsonObject } {
+  if (text === undefined || second !== undefined) throw badCredential('dpop-proof-count')
+  const proof = parseCompactJws(text)
+  if (proof.header.typ !== 'dpop+jwt') throw badCredential('dpop-type')
+  const claims = parseStrictJson(proof.payload)
+  if (claims === null) throw badCredential('dpop-claims-malformed')
+  return { proof, claims }
+}
+
+/** The proof is signed by the key in its header; gives the thumbprint of that. */
+async function checkProofKey (proof: CompactJws, { algorithms }: DpopRules): Promise<string> {
   const allowed = algorithms.filter((algorithm) => algorithm === proof.header.alg)
   const key = readPublicJwk(proof.header.jwk, allowed)
   if (key === null) throw badCredential('dpop-key')
-  if (await calculateJwkThumbprint(key.key, 'sha256') !== thumbprint) throw badCredential('dpop-other-key')
   await verifyJws(proof, key)
+  return await calculateJwkThumbprint(key.key, 'sha256')
 }
 
-/** The proof was made for this request, with this token. */
-function checkRequest ({ htm, htu, ath }: JsonObject, token: string, { method, url }: RequestFacts): void {
+/** The proof was made for this request. */
+function checkRequest ({ htm, htu }: JsonObject, { method, url }: RequestFacts): void {
   if (htm !== method) throw badCredential('dpop-method')
   if (typeof htu !== 'string' || !URL.canParse(htu) || withoutQuery(htu) !== withoutQuery(url)) throw badCredential('dpop-url')
-  if (ath !== createHash('sha256').update(token).digest('base64url')) throw badCredential('dpop-token')
 }
 
 // RFC 9449 section 4.3, 9: without query and fragment; parsing brings scheme, host and default port into one spelling.

@@ -7,11 +7,12 @@ import { credentialCache } from './credential-cache.ts'
 import type { DenyList } from './deny-list.ts'
 import { readDpopOptions, type DpopOptions } from './dpop.ts'
 import type { Fetch } from './fetch-json.ts'
+import { issuerSources, type IssuersToken } from './issuer-sources.ts'
 import { jwtIssuer, type JwtIssuer, type JwtIssuerOptions } from './jwt-issuer.ts'
 import { principalOf } from './jwt-principal.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 import { parseStrictJson } from './strict-json.ts'
-import { tokenAuthenticator, type GoodToken } from './token-authenticator.ts'
+import { tokenAuthenticator } from './token-authenticator.ts'
 import { readBinding } from './token-binding.ts'
 import type { VerificationKey } from './verification-key.ts'
 
@@ -40,9 +41,7 @@ const readOptions = object({
 })
 
 /** A token that was verified, and what its being good hangs on. */
-interface Verified extends GoodToken {
-  readonly expiresAt: number
-  readonly from: JwtIssuer
+interface Verified extends IssuersToken {
   readonly key: VerificationKey
 }
 
@@ -56,8 +55,9 @@ export function jwt (options: JwtOptions): Authenticator {
   if (issuers.size === 0 || issuers.size < given.length) throw optionInvalid('jwt.issuers', 'a list of at least one, each once', given)
   // This cache is this configuration's alone, and by the digest of the whole token: what another issuer or server verified is not in it.
   const verified = credentialCache<Verified>(maxCached)
+  const sources = issuerSources({ issuers, denyList, clock })
 
-  return tokenAuthenticator({ isMine, remembered, verify, denyList, dpop, clock })
+  return { ...tokenAuthenticator({ isMine, remembered, verify, denyList, dpop, clock }), ...sources }
 
   function remembered (token: string): Verified | undefined {
     const known = verified.get(token)
@@ -69,6 +69,7 @@ export function jwt (options: JwtOptions): Authenticator {
   async function verify (token: string): Promise<Verified> {
     const judged = await judge(token, issuers, clock)
     verified.set(token, judged)
+    sources.note(judged)
     return judged
   }
 }
@@ -91,6 +92,6 @@ async function judge (token: string, issuers: ReadonlyMap<string, JwtIssuer>, cl
   await verifyJws(jws, key)
   const claims = checkClaims(payload, from, clock())
   const binding = readBinding(payload)
-  const { subject, tokenId, session, issuedAt, expiresAt } = claims
-  return { from, key, binding, principal: principalOf(token, claims, binding, from), issuer: from.issuer, subject, tokenId, session, issuedAt, expiresAt }
+  const { subject, tokenId, session, issuedAt, expiresAt, audiences } = claims
+  return { from, key, binding, audiences, principal: principalOf(token, claims, binding, from), issuer: from.issuer, subject, tokenId, session, issuedAt, expiresAt }
 }

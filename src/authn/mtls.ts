@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+import { canonicalJson } from '../encoding.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, listOf, object, optionInvalid, withDefault } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
@@ -48,6 +50,16 @@ export function mtls (options: MtlsOptions): Authenticator {
   const verified = new WeakMap<ClientCertificate, Verified>()
   // By the digest of the whole certificate, for connections to come: to read one and verify its signature takes about a millisecond.
   const remembered = credentialCache<Verified>(maxRemembered)
+  const states = new WeakMap<Principal, string>()
+  const mine = new WeakSet<Principal>()
+
+  /** A digest of who this server says that the certificate's holder is. */
+  function stateOf (principal: Principal): string {
+    const { id, type, org, team, tier, attributes } = principal
+    const state = states.get(principal) ?? hash('sha256', canonicalJson({ id, type, org, team, tier, attributes }), 'base64url')
+    states.set(principal, state)
+    return state
+  }
 
   return {
     isMine: ({ scheme }) => scheme === 'certificate',
@@ -59,17 +71,34 @@ export function mtls (options: MtlsOptions): Authenticator {
     authenticate (presented, facts) {
       const certificate = certificateOf(presented, facts)
       if (certificate === null) return null
-      const now = clock()
-      const before = remembered.get(certificate.thumbprint)
-      const entry = before ?? verify(certificate, authorities)
-      const problem = problemAt(entry, now)
-      if (problem === 'revocation-list-expired') throw guardError('FMG_ERR_ISSUER_UNAVAILABLE', { reason: problem })
-      if (problem !== null) throw bad(problem)
-      watch(entry, watchExpiry, now)
-      if (before === undefined) remembered.set(certificate.thumbprint, entry)
-      verified.set(certificate, entry)
-      return entry.principal
+      return check(certificate).principal
+    },
+    sourceOf (principal) {
+      if (!mine.has(principal)) return null
+      const { credential: { method, id, expiresAt, boundTo } } = principal
+      return { source: { method, id, expiresAt, state: stateOf(principal) }, binding: { certificate: boundTo, key: undefined }, via: [] }
+    },
+    // What is made from a certificate is bound to it: it must be there again.
+    vouches ({ method, id, state }, { certificate }) {
+      if (method !== 'mtls' || certificate === null) return false
+      const known = verified.get(certificate)
+      const { principal } = known !== undefined && problemAt(known, clock()) === null ? known : check(certificate)
+      return principal.credential.id === id && stateOf(principal) === state
     }
+  }
+
+  function check (certificate: ClientCertificate): Verified {
+    const now = clock()
+    const before = remembered.get(certificate.thumbprint)
+    const entry = before ?? verify(certificate, authorities)
+    const problem = problemAt(entry, now)
+    if (problem === 'revocation-list-expired') throw guardError('FMG_ERR_ISSUER_UNAVAILABLE', { reason: problem })
+    if (problem !== null) throw bad(problem)
+    watch(entry, watchExpiry, now)
+    if (before === undefined) remembered.set(certificate.thumbprint, entry)
+    verified.set(certificate, entry)
+    mine.add(entry.principal)
+    return entry
   }
 }
 

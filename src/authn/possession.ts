@@ -14,6 +14,10 @@ import type { TokenBinding } from './token-binding.ts'
 export async function checkPossession (binding: TokenBinding | null, { scheme, value }: PresentedCredential, facts: RequestFacts, dpop: DpopRules | undefined, now: number): Promise<void> {
   if (!hasCertificate(binding, facts)) throw badCredential('jwt-certificate')
   const key = binding?.key
+  if (facts.provenKey !== undefined) {
+    if (key !== undefined && key !== facts.provenKey) throw badCredential('token-other-key')
+    return
+  }
   // RFC 9449 section 7.2: a bound token as a bearer token is a stolen one; and a scheme that promises a proof gets one.
   if ((key === undefined) !== (scheme === 'bearer')) throw badCredential('jwt-scheme')
   if (key === undefined) return

@@ -18,4 +18,9 @@ export interface RequestFacts {
   readonly dpopProofs: readonly string[]
   /** The same object for as long as the connection lives. */
   readonly certificate: ClientCertificate | null
+  /**
+   * Where tokens stand in the body, the thumbprint of the key that the request's one proof proves (RFC 9449 section 5), `null` without a proof: what
+   * such a token is bound to is held against it. Left out everywhere else, where each token comes with a proof of its own.
+   */
+  readonly provenKey?: string | null
 }

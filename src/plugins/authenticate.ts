@@ -9,12 +9,13 @@ import { havingMethods, listOf, object, optionInvalid, string, withDefault } fro
 import type { Principal } from '../principal.ts'
 import { isPreflight } from './access.ts'
 import { challenge } from './challenge.ts'
+import { credentialCheck } from './credential-check.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readCertificateSource, type ProxyCertificateOptions } from './proxy-certificate.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { factsOf } from './request-facts.ts'
-import { isPublic } from './route-rules.ts'
+import { isPublic, rulesOf } from './route-rules.ts'
 import { verification } from './verification.ts'
 
 declare module 'fastify' {
@@ -59,11 +60,20 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   // RFC 9728 section 5.1. A URL holds no quote and no backslash.
   const metadata = app.hasDecorator('resourceMetadataUrl') ? `, resource_metadata="${app.resourceMetadataUrl}"` : ''
   const challenged = challenge(authenticators, `realm="${realm}"${metadata}`)
-  const verify = verification({ authenticators, limitEdge, failedAttempts, mode })
+  const { verify, attempt } = verification({ authenticators, limitEdge, failedAttempts, mode })
   app.decorateRequest('principal', null)
+  app.decorate(credentialCheck, {
+    authenticators,
+    challenged,
+    limitEdge,
+    factsOf: (request, provenKey) => factsOf(request, certificateOf(request), provenKey),
+    presentedIn,
+    verify: async (request, presented, facts) => recall(authenticators, presented, facts) ?? await verify(request, presented, facts),
+    attempt
+  })
 
   app.addHook('onRequest', function authenticateRequest (request, reply, done) {
-    if (isPublic(request)) {
+    if (isPublic(request) || rulesOf(request).verifiesItself) {
       done()
       return
     }

@@ -1,19 +1,21 @@
 import type { FastifyRequest } from 'fastify'
 import type { ClientCertificate, RequestFacts } from '../authn/request-facts.ts'
 
-/** The facts of a Fastify request. Address and URL follow the server's `trustProxy`. */
-export function factsOf (request: FastifyRequest, certificate: ClientCertificate | null): RequestFacts {
-  return new FactsOfRequest(request, certificate)
+/** The facts of a Fastify request. Address and URL follow the server's `trustProxy`. @param provenKey where tokens stand in the body. */
+export function factsOf (request: FastifyRequest, certificate: ClientCertificate | null, provenKey?: string | null): RequestFacts {
+  return new FactsOfRequest(request, certificate, provenKey)
 }
 
 // A class, for what is read is worked out by its prototype: an object is made for every request.
 class FactsOfRequest implements RequestFacts {
   readonly #request: FastifyRequest
   readonly certificate: ClientCertificate | null
+  readonly provenKey: string | null | undefined
 
-  constructor (request: FastifyRequest, certificate: ClientCertificate | null) {
+  constructor (request: FastifyRequest, certificate: ClientCertificate | null, provenKey: string | null | undefined) {
     this.#request = request
     this.certificate = certificate
+    this.provenKey = provenKey
   }
 
   get method (): string {

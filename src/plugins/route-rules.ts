@@ -11,8 +11,12 @@ declare module 'fastify' {
     cost?: Cost
     /** `none`: requests of this public route leave no record. Any other route is recorded whatever it says. */
     audit?: 'none'
+    [verifiesItself]?: true
   }
 }
+
+/** Marks a route of this package whose credential stands in the body: it sets `request.principal` itself, before `preHandler`. Not exported to users. */
+export const verifiesItself = Symbol('fastify-model-guard.verifiesItself')
 
 /** What a route says of itself to the parts of the pipeline. */
 export interface RouteRules {
@@ -20,11 +24,12 @@ export interface RouteRules {
   readonly access: Access | undefined
   readonly cost: Cost
   readonly isRecorded: boolean
+  readonly verifiesItself: boolean
   /** What records say was asked for: the policy's action, or method and route. Never the URL as sent, which may hold anything. */
   readonly action: string
 }
 
-const ofUnknownPath: RouteRules = { access: 'authenticated', cost: 1, isRecorded: true, action: 'unknown-path' }
+const ofUnknownPath: RouteRules = { access: 'authenticated', cost: 1, isRecorded: true, verifiesItself: false, action: 'unknown-path' }
 
 const ofRoutes = new WeakMap<object, RouteRules>()
 const ofRequest = Symbol('fastify-model-guard/route-rules')
@@ -49,6 +54,7 @@ function readRules ({ config, method, url }: FastifyRequest['routeOptions']): Ro
     access,
     cost: config.cost ?? 1,
     isRecorded: config.audit !== 'none' || access !== 'public',
+    verifiesItself: config[verifiesItself] === true,
     action: typeof access === 'object' ? access.action : `${String(method).toLowerCase()} ${String(url)}`
   }
 }

@@ -17,12 +17,16 @@ export interface VerificationOptions {
   readonly mode: Mode
 }
 
-/**
- * Verifies a credential that is not already known to be good.
- * @throws FMG_ERR_CREDENTIAL_MISSING, FMG_ERR_CREDENTIAL_INVALID, FMG_ERR_ISSUER_UNAVAILABLE, FMG_ERR_KEY_UNAVAILABLE;
- * FMG_ERR_QUOTA_EXCEEDED for a bad one from where too many came from, whatever is wrong with it.
- */
-export type Verification = (request: FastifyRequest, presented: PresentedCredential | CredentialProblem, facts: RequestFacts) => Promise<Principal>
+export interface Verification {
+  /**
+   * Verifies a credential that is not already known to be good.
+   * @throws FMG_ERR_CREDENTIAL_MISSING, FMG_ERR_CREDENTIAL_INVALID, FMG_ERR_ISSUER_UNAVAILABLE, FMG_ERR_KEY_UNAVAILABLE;
+   * FMG_ERR_QUOTA_EXCEEDED for a bad one from where too many came from, whatever is wrong with it.
+   */
+  readonly verify: (request: FastifyRequest, presented: PresentedCredential | CredentialProblem, facts: RequestFacts) => Promise<Principal>
+  /** Has a credential verified by other means, and counts it in the same way where that finds it bad. */
+  readonly attempt: <T>(request: FastifyRequest, presented: PresentedCredential, facts: RequestFacts, verify: () => Promise<T>) => Promise<T>
+}
 
 // Each holds a connection: beyond it refusals are given at once.
 const maxDelayed = 1000
@@ -70,15 +74,25 @@ export function verification ({ authenticators, limitEdge, failedAttempts: optio
     return askable(presented).map((authenticator) => authenticator.publicId?.(presented)).find((id) => id !== undefined)
   }
 
-  return async function verifyOrRefuse (request, presented, facts) {
-    if (typeof presented === 'string') {
-      await limitEdge(request)
-      throw guardError(presented === 'credential-missing' ? 'FMG_ERR_CREDENTIAL_MISSING' : 'FMG_ERR_CREDENTIAL_INVALID', { reason: presented })
-    }
-    try {
-      return await verify(request, presented, facts)
-    } catch (error) {
-      throw await answerTo(error, presented, facts)
+  return {
+    async verify (request, presented, facts) {
+      if (typeof presented === 'string') {
+        await limitEdge(request)
+        throw guardError(presented === 'credential-missing' ? 'FMG_ERR_CREDENTIAL_MISSING' : 'FMG_ERR_CREDENTIAL_INVALID', { reason: presented })
+      }
+      try {
+        return await verify(request, presented, facts)
+      } catch (error) {
+        throw await answerTo(error, presented, facts)
+      }
+    },
+    async attempt (request, presented, facts, work) {
+      try {
+        return await work()
+      } catch (error) {
+        if (isGuardError(error, 'FMG_ERR_CREDENTIAL_INVALID')) await limitEdge(request)
+        throw await answerTo(error, presented, facts)
+      }
     }
   }
 }

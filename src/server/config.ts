@@ -3,7 +3,9 @@ import { parseDocument } from 'yaml'
 import type { Durability } from '../audit/appender.ts'
 import type { CertificateIdentity } from '../authn/certificate-identity.ts'
 import type { ForwardedForm } from '../authn/forwarded-certificate.ts'
+import { readUrl } from '../authn/fetch-json.ts'
 import type { JwtIssuerOptions } from '../authn/jwt-issuer.ts'
+import { readSigningAlgorithm } from '../authn/signing-key.ts'
 import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
@@ -77,6 +79,15 @@ const readConfig = object({
   issuers: withDefault(listOf(readIssuer), []),
   /** Takes the alerts of GitHub's secret scanning, by default at `/secret-scanning/github`, and ends the keys in them. Default: no such route. */
   secretScanning: optional(object({ path: optional(string()), keysUrl: optional(string()) })),
+  /** Short-lived tokens, for which credentials are exchanged at `/oauth/token`. */
+  tokens: allOptional({
+    /** The https URL by which clients know this server. Default: where it listens, if only this machine reaches that; else there are no tokens. */
+    issuer: optional(readUrl),
+    lifetimeSeconds: withDefault(integer({ min: 1, max: 900 }), 600),
+    algorithm: withDefault(readSigningAlgorithm, 'ES256'),
+    /** How long a refresh token and those that follow it live together. Default 8 hours. */
+    refreshLifetimeSeconds: withDefault(integer({ min: 1 }), 28_800)
+  }),
   audit: allOptional({
     durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
   }),

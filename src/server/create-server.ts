@@ -25,6 +25,7 @@ import { openPolicy, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
 import { sharedLimiter } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
+import { announceTokens, offerTokens, openTokens, withTokens } from './tokens.ts'
 import { packageVersion } from './version.ts'
 
 // A name longer than the router takes would be answered before any hook; a body that never ends holds memory.
@@ -69,11 +70,11 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
   const { issuers, clientCertificates, keys: { maxLifetimeDays } } = config
-  const authenticators = [
-    apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }),
-    ...issuers.length > 0 ? [jwt({ issuers })] : [],
+  const tokens = await openTokens(app, config, data, keys.pepper)
+  const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
+    ...issuers.length > 0 ? [jwt({ issuers, ...tokens !== null && { denyList: tokens.denyList, dpop: tokens.dpop } })] : [],
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
-  ]
+  ])
   const policy = await openPolicy(app, config, data)
   const options = {
     mode: config.mode,
@@ -83,10 +84,12 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     authorize: { policy, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
+  await announceTokens(app, tokens, config)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
   recordReloads(policy, audit.log, app.log)
   await app.register(modelGuard, { ...options, audit })
+  await offerTokens(app, tokens)
 }
 
 /** Clients are asked for a certificate where TLS ends here; where a proxy ends it, they were asked there. */

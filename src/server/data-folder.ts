@@ -5,6 +5,8 @@ export interface DataFolder {
   readonly root: string
   readonly keys: string
   readonly firstKeys: string
+  /** Tokens that count no more. */
+  readonly denials: string
   readonly policy: string
   readonly models: string
   readonly audit: string
@@ -13,6 +15,8 @@ export interface DataFolder {
   /** Keys and the map from pseudonyms to people: everything an auditor must not be given. */
   readonly secrets: string
   readonly pepper: string
+  /** What this server signs its tokens with. */
+  readonly tokenKeys: string
   readonly logKey: string
   readonly modelSigningKey: string
   readonly modelWrappingKey: string
@@ -26,12 +30,14 @@ export function dataFolder (root: string): DataFolder {
     root,
     keys: path.join(root, 'keys.json'),
     firstKeys: path.join(root, 'first-keys.json'),
+    denials: path.join(root, 'denials.json'),
     policy: path.join(root, 'policy.yaml'),
     models: path.join(root, 'models'),
     audit: path.join(root, 'audit'),
     verifierKey: path.join(root, 'audit.vkey'),
     secrets,
     pepper: path.join(secrets, 'pepper'),
+    tokenKeys: path.join(secrets, 'token-signing-keys.json'),
     logKey: path.join(secrets, 'log-signing-key.pem'),
     modelSigningKey: path.join(secrets, 'model-signing-key.pem'),
     modelWrappingKey: path.join(secrets, 'model-wrapping-key.json'),
