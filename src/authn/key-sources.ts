@@ -21,20 +21,21 @@ export interface KeySources {
   vouches (source: Source, facts: RequestFacts): boolean
 }
 
-/** A secret of a key that is not revoked. */
+/** What a record says of tokens that were made from its key. */
 interface Standing {
-  readonly state: string
-  readonly expiresAt: number
+  /** Of each secret, when it ends. */
+  readonly ends: ReadonlyMap<string | undefined, number>
+  readonly comesFrom: (address: string) => boolean
 }
 
 /** What ties tokens to API keys. */
 export function keySources ({ store, maxLifetimeDays, clock }: KeySourcesOptions): KeySources {
   const noted = new WeakMap<Principal, { readonly record: KeyRecord, readonly digest: string }>()
   // By the object, which is the same for as long as nothing about the key has changed.
-  const standings = new WeakMap<KeyRecord, readonly Standing[]>()
+  const standings = new WeakMap<KeyRecord, Standing>()
 
-  function standingsOf (record: KeyRecord): readonly Standing[] {
-    const known = standings.get(record) ?? readStandings(record, record.issuedAt + maxLifetimeDays * dayMs)
+  function standingOf (record: KeyRecord): Standing {
+    const known = standings.get(record) ?? readStanding(record, record.issuedAt + maxLifetimeDays * dayMs)
     standings.set(record, known)
     return known
   }
@@ -50,9 +51,8 @@ export function keySources ({ store, maxLifetimeDays, clock }: KeySourcesOptions
     vouches ({ method, id, state }, facts) {
       const record = method === 'api-key' ? recordAtOnce(store, id) : null
       if (record === null) return false
-      const now = clock()
-      const stands = standingsOf(record).some((standing) => standing.state === state && now < standing.expiresAt)
-      return stands && (record.allowedAddresses.length === 0 || addressTest(record.allowedAddresses)(facts.address))
+      const { ends, comesFrom } = standingOf(record)
+      return clock() < (ends.get(state) ?? 0) && comesFrom(facts.address)
     }
   }
 }
@@ -65,14 +65,16 @@ function recordAtOnce (store: KeyStore, keyId: string): KeyRecord | null {
   return null
 }
 
-function readStandings (record: KeyRecord, longest: number): readonly Standing[] {
-  const { digest, expiresAt, previous, revokedAt } = record
-  if (revokedAt !== undefined) return []
+function readStanding (record: KeyRecord, longest: number): Standing {
+  const { digest, expiresAt, previous, revokedAt, allowedAddresses } = record
   const secrets = [{ digest, expiresAt }, ...previous === undefined ? [] : [{ digest: previous.digest, expiresAt: previous.graceExpiresAt }]]
-  return secrets.map((secret) => ({ state: stateOf(record, secret.digest), expiresAt: Math.min(secret.expiresAt, longest) }))
+  return {
+    ends: new Map(revokedAt === undefined ? secrets.map((secret) => [stateOf(record, secret.digest), Math.min(secret.expiresAt, longest)]) : []),
+    comesFrom: allowedAddresses.length === 0 ? () => true : addressTest(allowedAddresses)
+  }
 }
 
-/** Another one as soon as the key is another's, may do something else or come from elsewhere; and for each of its two secrets. */
-function stateOf ({ principal, allowedAddresses }: KeyRecord, digest: string): string {
-  return hash('sha256', canonicalJson({ digest, principal, allowedAddresses }), 'base64url')
+/** Another one as soon as the key is another's or may do something else; and for each of its two secrets. Where it may come from is asked each time. */
+function stateOf ({ principal }: KeyRecord, digest: string): string {
+  return hash('sha256', canonicalJson({ digest, principal }), 'base64url')
 }
