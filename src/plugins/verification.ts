@@ -20,7 +20,7 @@ export interface VerificationOptions {
 export interface Verification {
   /**
    * Verifies a credential that is not already known to be good.
-   * @throws FMG_ERR_CREDENTIAL_MISSING, FMG_ERR_CREDENTIAL_INVALID, FMG_ERR_ISSUER_UNAVAILABLE, FMG_ERR_KEY_UNAVAILABLE;
+   * @throws FMG_ERR_CREDENTIAL_MISSING, FMG_ERR_CREDENTIAL_INVALID, FMG_ERR_ISSUER_UNAVAILABLE, FMG_ERR_KEY_UNAVAILABLE, FMG_ERR_DENY_LIST_UNAVAILABLE;
    * FMG_ERR_QUOTA_EXCEEDED for a bad one from where too many came from, whatever is wrong with it.
    */
   readonly verify: (request: FastifyRequest, presented: PresentedCredential | CredentialProblem, facts: RequestFacts) => Promise<Principal>

@@ -127,6 +127,23 @@ t.test('who waits for another process to be done still knows the keys', async (t
   t.match(await store.find(keyId), { revokedAt: 7 })
 })
 
+t.test('a store that is closed does first what it was asked to', async (t) => {
+  const file = path.join(t.testdir(), 'store', 'keys.json')
+  const store = await fileKeyStore({ file, pepper })
+  const { keyId } = await createKey(store)
+  const lock = await lockFile(`${file}.lock`)
+  const revoked = revokeApiKey(store, keyId, 7)
+  let isClosed = false
+  const closed = store.close().then(() => { isClosed = true })
+  const other = await fileKeyStore({ file, pepper })
+  t.match(await other.find(keyId), { version: 1 })
+  t.notOk(isClosed)
+  await other.close()
+  await lock.release()
+  t.ok(await revoked)
+  await closed
+})
+
 t.test('a heartbeat that could not be missed once does not boot', async (t) => {
   await t.rejects(fileKeyStore({ file: path.join(t.testdir(), 'keys.json'), pepper, heartbeatMs: 1000, maxStalenessMs: 1999 }), { code: 'FMG_ERR_OPTION_INVALID', message: /fileKeyStore\.maxStalenessMs must be at least twice/ })
 })
