@@ -4,7 +4,7 @@ import { SignJWT } from 'jose'
 import { audience, issuer } from '../measure/callers.ts'
 import { figure, type Figure } from '../measure/statistics.ts'
 
-const facts: RequestFacts = { method: 'POST', url: 'https://models.example/', address: '192.0.2.1', dpopProofs: [], certificate: null }
+const facts: RequestFacts = { method: 'POST', url: 'https://models.example/', address: '192.0.2.1', dpopProofs: [], initiator: { site: undefined, mode: undefined, origin: undefined }, certificate: null }
 const asked = 10
 const calls = 20_000
 

@@ -12,6 +12,8 @@ export interface Authenticator {
   readonly verifiesCheaply?: boolean
   /** Algorithms of DPoP proofs that it takes (RFC 9449), named in challenges. */
   readonly dpopAlgorithms?: readonly string[]
+  /** The name of the cookie that it takes as a credential, of scheme `cookie`. Without one, no cookie is looked at. */
+  readonly cookieName?: string
   /** Whether a credential is of my kind, as far as its form tells: `false` where `authenticate` would only say `null`. */
   isMine? (presented: PresentedCredential): boolean
   /** The public part of a credential of my kind, by which failures may be counted. */

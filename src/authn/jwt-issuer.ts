@@ -1,7 +1,7 @@
 import { KeyObject } from 'node:crypto'
-import { anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Reader } from '../options.ts'
+import { anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault } from '../options.ts'
 import type { ClaimRules } from './access-claims.ts'
-import { isTrustworthyUrl, readUrl, type Fetch } from './fetch-json.ts'
+import { readIssuerUrl, readUrl, type Fetch } from './fetch-json.ts'
 import { readClaimNames, readGrants, type ClaimNames, type Grants, type PrincipalRules } from './jwt-principal.ts'
 import { fixedKeys, secretKey, usableKeys, type KeySet } from './key-set.ts'
 import { remoteKeys } from './remote-keys.ts'
@@ -53,9 +53,6 @@ export interface JwtIssuer extends ClaimRules, PrincipalRules {
   readonly algorithms: readonly SignatureAlgorithm[]
   readonly keys: KeySet
 }
-
-// `|` would make principal ids of two issuers the same.
-const readIssuerUrl: Reader<string> = anyThat((value): value is string => isTrustworthyUrl(value) && !value.includes('|'), 'an https URL without user, password, fragment and |')
 
 const readOptions = object({
   issuer: readIssuerUrl,

@@ -36,15 +36,16 @@ export interface Grants {
   readonly tiers?: readonly string[]
 }
 
-const readOnePath: Reader<readonly string[]> = (value, path) => typeof value === 'string' ? [string()(value, path)] : listOf(string())(value, path)
+/** Reads a {@link ClaimPath} as the names on the way. */
+export const readClaimPath: Reader<readonly string[]> = (value, path) => typeof value === 'string' ? [string()(value, path)] : listOf(string())(value, path)
 
 export const readClaimNames = allOptional({
-  org: optional(readOnePath),
-  team: optional(readOnePath),
-  tier: optional(readOnePath),
-  roles: withDefault(readOnePath, ['roles']),
-  scopes: withDefault(readOnePath, ['scope']),
-  attributes: withDefault(recordOf(readOnePath), {})
+  org: optional(readClaimPath),
+  team: optional(readClaimPath),
+  tier: optional(readClaimPath),
+  roles: withDefault(readClaimPath, ['roles']),
+  scopes: withDefault(readClaimPath, ['scope']),
+  attributes: withDefault(recordOf(readClaimPath), {})
 })
 
 const names = withDefault(listOf(string()), [])
@@ -85,7 +86,8 @@ export function principalOf (token: string, claims: AccessClaims, binding: Token
   })
 }
 
-function claimAt (claims: unknown, path: readonly string[]): unknown {
+/** What is there; `undefined` when nothing is. */
+export function claimAt (claims: unknown, path: readonly string[]): unknown {
   return path.reduce((value, name) => isJsonObject(value) && Object.hasOwn(value, name) ? value[name] : undefined, claims)
 }
 

@@ -1,6 +1,8 @@
+import { cookiePairs } from './browser-cookie.ts'
+
 /** The one credential of a request, as its headers carry it. */
 export interface PresentedCredential {
-  /** Lower case: `bearer`, `dpop`, … or `x-api-key` for that header; `certificate` for that of the connection, when no header has one. */
+  /** Lower case: `bearer`, `dpop`, … or `x-api-key` for that header; `cookie` for a session's; `certificate` for that of the connection, when no header has one. */
   readonly scheme: string
   /** What follows the scheme. Secret. Of a certificate its thumbprint. */
   readonly value: string
@@ -12,13 +14,27 @@ export type CredentialProblem = 'credential-missing' | 'two-credentials' | 'cred
 // Above any key or token this package issues; a longer one is refused before anything is computed over it.
 const maxLength = 8192
 // Names of what comes another way: in this header they would pass for it.
-const notInAuthorization: ReadonlySet<string> = new Set(['x-api-key', 'certificate'])
+const notInAuthorization: ReadonlySet<string> = new Set(['x-api-key', 'certificate', 'cookie'])
 
 /**
  * Finds the credential of a request.
  * @param rawHeaders names and values in turn, as received: Node's parsed headers silently drop a second `Authorization`.
+ * @param cookie the name of the cookie that is a credential here; all others are somebody else's, and none of this server's business.
  */
-export function presentedCredential (rawHeaders: readonly string[]): PresentedCredential | CredentialProblem {
+export function presentedCredential (rawHeaders: readonly string[], cookie?: string): PresentedCredential | CredentialProblem {
+  const inHeader = headerCredential(rawHeaders)
+  const [value, another] = cookie === undefined ? [] : cookieValues(rawHeaders, cookie)
+  if (value === undefined) return inHeader
+  // A browser sends its cookie beside whatever a page adds: the page must say which it means, by leaving cookies out (`credentials: 'omit'`).
+  if (inHeader !== 'credential-missing' || another !== undefined) return 'two-credentials'
+  return value.length > maxLength ? 'credential-too-long' : { scheme: 'cookie', value }
+}
+
+function cookieValues (rawHeaders: readonly string[], cookie: string): readonly string[] {
+  return cookiePairs(rawHeaders).filter(([name]) => name === cookie).map(([, value]) => value)
+}
+
+function headerCredential (rawHeaders: readonly string[]): PresentedCredential | CredentialProblem {
   let found: PresentedCredential | CredentialProblem = 'credential-missing'
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const header = credentialHeader(String(rawHeaders[index]))

@@ -6,6 +6,16 @@ export interface ClientCertificate {
   readonly thumbprint: string
 }
 
+/** What a browser says of where a request comes from. Not set by pages; others send what they like. */
+export interface RequestInitiator {
+  /** `Sec-Fetch-Site` (W3C Fetch Metadata): `same-origin`, `same-site`, `cross-site` or `none`. */
+  readonly site: string | undefined
+  /** `Sec-Fetch-Mode`. */
+  readonly mode: string | undefined
+  /** `Origin` (RFC 6454 section 7). */
+  readonly origin: string | undefined
+}
+
 /** What an authenticator may know of a request beside its credential. Each is worked out when it is first asked for. */
 export interface RequestFacts {
   /** Upper case. */
@@ -16,6 +26,7 @@ export interface RequestFacts {
   readonly address: string
   /** Values of the field lines `DPoP` (RFC 9449 section 4.1), of which there must be one at most. */
   readonly dpopProofs: readonly string[]
+  readonly initiator: RequestInitiator
   /** The same object for as long as the connection lives. */
   readonly certificate: ClientCertificate | null
   /**

@@ -71,6 +71,11 @@ export interface TokenIssuer {
    * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
    */
   isOver (token: IssuedToken): boolean
+  /**
+   * Whether a session that a token was made from was ended.
+   * @throws FMG_ERR_DENY_LIST_UNAVAILABLE when that cannot be known.
+   */
+  isSessionOver (session: Pick<IssuedToken, 'subject' | 'issuedAt'> & { readonly session: string }): boolean
   /** Ends one token, and those that were made from it. */
   denyToken (token: Pick<IssuedToken, 'tokenId'>): Promise<void>
   /** Ends all tokens of a refresh family or a session (`sid`). */
@@ -143,6 +148,7 @@ export function createTokenIssuer (options: TokenIssuerOptions, sign: SignToken)
       if (clock() >= expiresAt || !keys.all().includes(key) || isKnownDenied(denyList, token)) return true
       return via.some((tokenId) => isKnownDenied(denyList, { issuer, subject, tokenId, session, issuedAt }))
     },
+    isSessionOver: ({ session, subject, issuedAt }) => isKnownDenied(denyList, { issuer, subject, tokenId: undefined, session, issuedAt }),
     denyToken: async ({ tokenId }) => { await denyList.deny({ issuer, tokenId, until: latestEnd() }) },
     denySession: async (session) => { await denyList.deny({ issuer, session, until: latestEnd() }) }
   }

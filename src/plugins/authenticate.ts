@@ -56,6 +56,8 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
   checkOrder(app, 'authenticate')
   const { authenticators, realm, edge, failedAttempts, proxyCertificate: certificateOf, mode } = readOptions(options, 'authenticate')
   if (authenticators.length === 0) throw optionInvalid('authenticate.authenticators', 'a list of at least one', [])
+  const [cookie, otherCookie] = authenticators.flatMap(({ cookieName = [] }) => cookieName)
+  if (otherCookie !== undefined) throw optionInvalid('authenticate.authenticators', 'with one cookie among them', authenticators)
   const limitEdge = await edgeLimit(app, edge)
   // RFC 9728 section 5.1. A URL holds no quote and no backslash.
   const metadata = app.hasDecorator('resourceMetadataUrl') ? `, resource_metadata="${app.resourceMetadataUrl}"` : ''
@@ -67,7 +69,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
     challenged,
     limitEdge,
     factsOf: (request, provenKey) => factsOf(request, certificateOf(request), provenKey),
-    presentedIn,
+    presentedIn: (request, facts) => presentedIn(request, facts, cookie),
     verify: async (request, presented, facts) => recall(authenticators, presented, facts) ?? await verify(request, presented, facts),
     attempt
   })
@@ -89,7 +91,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       limitEdge(request).then(() => { fail(error) }, (tooMany: unknown) => { fail(tooMany) })
       return
     }
-    const presented = presentedIn(request, facts)
+    const presented = presentedIn(request, facts, cookie)
     request.principal = recall(authenticators, presented, facts)
     if (request.principal !== null) {
       done()
@@ -109,8 +111,8 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
 }, { name: pluginName('authenticate'), fastify: '5.x' })
 
 /** A certificate is a credential where no header has one; beside one it can only be what that is bound to (RFC 8705 section 3). */
-function presentedIn (request: FastifyRequest, facts: RequestFacts): PresentedCredential | CredentialProblem {
-  const presented = presentedCredential(request.raw.rawHeaders)
+function presentedIn (request: FastifyRequest, facts: RequestFacts, cookie: string | undefined): PresentedCredential | CredentialProblem {
+  const presented = presentedCredential(request.raw.rawHeaders, cookie)
   if (presented !== 'credential-missing' || facts.certificate === null) return presented
   return { scheme: 'certificate', value: facts.certificate.thumbprint }
 }

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { ClientCertificate, RequestFacts } from '../authn/request-facts.ts'
+import type { ClientCertificate, RequestFacts, RequestInitiator } from '../authn/request-facts.ts'
 
 /** The facts of a Fastify request. Address and URL follow the server's `trustProxy`. @param provenKey where tokens stand in the body. */
 export function factsOf (request: FastifyRequest, certificate: ClientCertificate | null, provenKey?: string | null): RequestFacts {
@@ -31,8 +31,17 @@ class FactsOfRequest implements RequestFacts {
     return this.#request.ip
   }
 
+  get initiator (): RequestInitiator {
+    return initiatorOf(this.#request)
+  }
+
   get dpopProofs (): readonly string[] {
     const { rawHeaders } = this.#request.raw
     return rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'dpop')
   }
+}
+
+/** Two lines of one of these headers are joined by Node, and are then none of the words that count. */
+export function initiatorOf ({ headers }: FastifyRequest): RequestInitiator {
+  return { site: headers['sec-fetch-site']?.toString(), mode: headers['sec-fetch-mode']?.toString(), origin: headers.origin }
 }

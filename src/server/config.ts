@@ -4,7 +4,9 @@ import type { Durability } from '../audit/appender.ts'
 import type { CertificateIdentity } from '../authn/certificate-identity.ts'
 import type { ForwardedForm } from '../authn/forwarded-certificate.ts'
 import { readUrl } from '../authn/fetch-json.ts'
+import type { GithubLoginOptions } from '../authn/github-login.ts'
 import type { JwtIssuerOptions } from '../authn/jwt-issuer.ts'
+import type { OpenidLoginOptions } from '../authn/openid-login.ts'
 import { readSigningAlgorithm } from '../authn/signing-key.ts'
 import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { guardError } from '../errors.ts'
@@ -36,6 +38,13 @@ const readClientCertificates = object({
   /** Where a proxy ends TLS: who it is, and how it forwards the certificate. Left out, clients present it here, to `listen.tls`. */
   proxy: optional(object({ from: listOf(string()), form: oneOf<ForwardedForm>('rfc9440', 'xfcc', 'nginx'), header: optional(string()) }))
 })
+
+/** A provider of a login, whose secret stands in a file. */
+export type ServerLoginProvider = (Omit<GithubLoginOptions, 'clientSecret'> | Omit<OpenidLoginOptions, 'clientSecret'>) & { readonly clientSecretFile: string }
+
+// Read in full by `login`.
+const readLoginProvider = anyThat((value): value is ServerLoginProvider =>
+  typeof value === 'object' && value !== null && 'clientSecretFile' in value && typeof value.clientSecretFile === 'string', 'the options of a provider, with clientSecretFile')
 
 // Read in full by `jwt`.
 const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value === 'object' && value !== null, 'the options of an issuer')
@@ -88,6 +97,14 @@ const readConfig = object({
     /** How long a refresh token and those that follow it live together. Default 8 hours. */
     refreshLifetimeSeconds: withDefault(integer({ min: 1 }), 28_800)
   }),
+  /** Login in a browser: GitHub and OpenID providers. Default: there is none. */
+  login: optional(object({
+    /** The https origin by which browsers know this server. Default: that of `tokens.issuer`. */
+    origin: optional(string()),
+    /** How long a session lives, however often it is renewed. Default 8 hours. */
+    sessionSeconds: withDefault(integer({ min: 60 }), 28_800),
+    providers: listOf(readLoginProvider)
+  })),
   audit: allOptional({
     durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
   }),
@@ -116,7 +133,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const value: unknown = document.toJS({ maxAliasCount: 0 })
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))
-  const { listen: { tls }, keys, clientCertificates } = config
+  const { listen: { tls }, keys, clientCertificates, login } = config
   const inFolder = (name: string): string => path.resolve(folder, name)
   if (keys.store === 'redis' && (config.redis === undefined || keys.pepperFile === undefined)) throw optionInvalid(`${path.basename(file)}.keys`, 'given with redis and keys.pepperFile, the same for all nodes', keys.store)
   return {
@@ -126,6 +143,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
     policyKeyFiles: config.policyKeyFiles?.map(inFolder),
     keys: { ...keys, pepperFile: mapped(keys.pepperFile, inFolder) },
     listen: { ...config.listen, tls: mapped(tls, ({ keyFile, certificateFile }) => ({ keyFile: inFolder(keyFile), certificateFile: inFolder(certificateFile) })) },
+    login: mapped(login, ({ providers, ...rest }) => ({ ...rest, providers: providers.map((provider) => ({ ...provider, clientSecretFile: inFolder(provider.clientSecretFile) })) })),
     clientCertificates: mapped(clientCertificates, ({ authorities, aboveFiles, proxy }) => ({
       authorities: authorities.map((authority) => ({ ...authority, certificateFile: inFolder(authority.certificateFile), revocationListFile: mapped(authority.revocationListFile, inFolder) })),
       aboveFiles: aboveFiles.map(inFolder),

@@ -19,6 +19,7 @@ import { adminRoutes } from './admin.ts'
 import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
+import { offerLogin, openSessions } from './login.ts'
 import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, recordReloads } from './open-policy.ts'
@@ -71,7 +72,9 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
   const { issuers, clientCertificates, keys: { maxLifetimeDays } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
+  const sessions = openSessions(config, tokens, keys.pepper)
   const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
+    ...sessions === null ? [] : [sessions.authenticator],
     ...issuers.length > 0 ? [jwt({ issuers, ...tokens !== null && { denyList: tokens.denyList, dpop: tokens.dpop } })] : [],
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
   ])
@@ -90,6 +93,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   recordReloads(policy, audit.log, app.log)
   await app.register(modelGuard, { ...options, audit })
   await offerTokens(app, tokens)
+  await offerLogin(app, config, tokens, sessions)
 }
 
 /** Clients are asked for a certificate where TLS ends here; where a proxy ends it, they were asked there. */

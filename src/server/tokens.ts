@@ -28,6 +28,8 @@ import type { DataFolder } from './data-folder.ts'
 export interface ServerTokens {
   readonly issuer: TokenIssuer
   readonly families: RefreshFamilies
+  /** Where they are kept, for other families. */
+  readonly refreshStore: RefreshStore
   readonly denyList: SharedDenyList
   readonly dpop: DpopOptions
 }
@@ -54,6 +56,7 @@ export async function openTokens (app: FastifyInstance, config: ServerConfig, da
   return {
     issuer: await tokenIssuer({ issuer: url, keys, lifetimeSeconds, denyList }),
     families: refreshFamilies({ store: families, lifetimeSeconds: refreshLifetimeSeconds }),
+    refreshStore: families,
     denyList,
     dpop: { replayStore: replays }
   }
