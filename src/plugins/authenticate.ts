@@ -70,7 +70,7 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
     limitEdge,
     factsOf: (request, provenKey) => factsOf(request, certificateOf(request), provenKey),
     presentedIn: (request, facts) => presentedIn(request, facts, cookie),
-    verify: async (request, presented, facts) => recall(authenticators, presented, facts) ?? await verify(request, presented, facts),
+    verify: async (request, presented, facts) => recall(authenticators, presented, facts) ?? (await verify(request, presented, facts)).principal,
     attempt
   })
 
@@ -97,8 +97,8 @@ export const authenticate = fp(async function authenticate (app: FastifyInstance
       done()
       return
     }
-    verify(request, presented, facts).then((principal) => {
-      void reply.headers(answerHeaders(authenticators, presented, facts))
+    verify(request, presented, facts).then(({ principal, headers }) => {
+      void reply.headers(headers)
       request.principal = principal
     }).then(() => { done() }, (error: unknown) => { fail(error, presented) })
   })
@@ -124,9 +124,4 @@ function recall (authenticators: readonly Authenticator[], presented: PresentedC
     if (principal !== null) return principal
   }
   return null
-}
-
-function answerHeaders (authenticators: readonly Authenticator[], presented: PresentedCredential | CredentialProblem, facts: RequestFacts): Readonly<Record<string, string>> {
-  if (typeof presented === 'string') return {}
-  return authenticators.find((authenticator) => authenticator.isMine?.(presented) === true)?.answerHeaders?.(presented, facts) ?? {}
 }

@@ -17,13 +17,20 @@ export interface VerificationOptions {
   readonly mode: Mode
 }
 
+/** A credential that was found good. */
+export interface Verified {
+  readonly principal: Principal
+  /** For the answer. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
 export interface Verification {
   /**
    * Verifies a credential that is not already known to be good.
    * @throws FMG_ERR_CREDENTIAL_MISSING, FMG_ERR_CREDENTIAL_INVALID, FMG_ERR_ISSUER_UNAVAILABLE, FMG_ERR_KEY_UNAVAILABLE, FMG_ERR_DENY_LIST_UNAVAILABLE;
    * FMG_ERR_QUOTA_EXCEEDED for a bad one from where too many came from, whatever is wrong with it.
    */
-  readonly verify: (request: FastifyRequest, presented: PresentedCredential | CredentialProblem, facts: RequestFacts) => Promise<Principal>
+  readonly verify: (request: FastifyRequest, presented: PresentedCredential | CredentialProblem, facts: RequestFacts) => Promise<Verified>
   /** Has a credential verified by other means, and counts it in the same way where that finds it bad. */
   readonly attempt: <T>(request: FastifyRequest, presented: PresentedCredential, facts: RequestFacts, verify: () => Promise<T>) => Promise<T>
 }
@@ -36,7 +43,7 @@ export function verification ({ authenticators, limitEdge, failedAttempts: optio
   const attempts = failedAttempts(options)
   let delayed = 0
 
-  async function verify (request: FastifyRequest, presented: PresentedCredential, facts: RequestFacts): Promise<Principal> {
+  async function verify (request: FastifyRequest, presented: PresentedCredential, facts: RequestFacts): Promise<Verified> {
     let isCounted = false
     for (const authenticator of askable(presented)) {
       if (authenticator.verifiesCheaply !== true && !isCounted) {
@@ -44,7 +51,7 @@ export function verification ({ authenticators, limitEdge, failedAttempts: optio
         isCounted = true
       }
       const principal = await authenticator.authenticate(presented, facts)
-      if (principal !== null) return principal
+      if (principal !== null) return { principal, headers: authenticator.answerHeaders?.(presented, facts) ?? {} }
     }
     if (!isCounted) await limitEdge(request)
     throw guardError('FMG_ERR_CREDENTIAL_INVALID', { reason: 'credential-unknown-kind' })

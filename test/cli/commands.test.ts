@@ -186,6 +186,7 @@ roles:
 policies:
   - { name: science predicts, effect: allow, principal: { team: science }, resource: { org: acme }, action: predict }
   - { name: nobody deletes, effect: deny, action: delete, condition: { level: { gt: 1 } } }
+  - { name: all delete, effect: allow, action: delete }
 tests:
   - { name: t, principal: { team: science }, action: predict, resource: { type: model, org: acme }, expect: allow }
 `
@@ -194,9 +195,9 @@ tests:
   t.match(await explain('{ principal: { org: acme, roles: [analyst] }, action: predict, resource: { type: model, org: acme } }'), { status: 0, stdout: 'allow by role:analyst\n' })
   t.same((await explain('{ principal: { org: acme, roles: [viewer] }, action: predict, resource: { type: model, org: acme } }')).stdout.replaceAll(file, 'p'), [
     'deny by default: nothing allows it', 'would be allowed by:', '  role:analyst, but it is not held', '  role:admin, but it is not held',
-    '  rule:science predicts (p:7:5), but principal.team (p:7:65) misses', ''
+    '  rule:science predicts (p:7:5), but principal.team (p:7:65) misses', '  rule:all delete (p:9:5), but action (p:9:48) misses', ''
   ].join('\n'))
-  t.match(await explain('{ principal: { roles: [admin] }, action: delete, resource: { type: model }, context: { level: 2 } }'), { status: 1, stdout: /^deny by rule:nobody deletes\ndenied by:\n {2}rule:nobody deletes \(.*p\.yaml:8:5\)\notherwise allowed by:\n {2}role:admin\n {2}rule:science predicts/ })
+  t.match(await explain('{ principal: { roles: [admin] }, action: delete, resource: { type: model }, context: { level: 2 } }'), { status: 1, stdout: /^deny by rule:nobody deletes\ndenied by:\n {2}rule:nobody deletes \(.*p\.yaml:8:5\)\notherwise allowed by:\n {2}role:admin\n {2}rule:all delete \(.*p\.yaml:9:5\)\n {2}rule:science predicts/ })
   t.match(await explain('{ principal: { org: other, roles: [analyst] }, action: delete, resource: { type: model } }'), { status: 1, stdout: /^deny by rule:nobody deletes, which cannot be evaluated\ndenied by:\n.*, for it cannot be evaluated: context\.attributes\.level\n/ })
   t.match(await explain('{ principal: { roles: [analyst] }, action: predict, resource: { type: model, org: acme } }'), { stdout: /role:analyst, but it reaches its holder's own org only/ })
   t.match(JSON.parse((await explain('{ principal: { roles: [admin] }, action: x, resource: { type: y } }', '--json')).stdout), { decision: { allowed: true }, roles: [{ role: 'admin', isHeld: true }] })
@@ -204,7 +205,7 @@ tests:
   t.match(await modelGuard('policy', 'explain', file), { status: 2, stderr: /--ask is required/ })
   t.match(await modelGuard('policy', 'explain', file.replace('p.yaml', 'many.yaml'), '--ask', '{ principal: {}, action: read, resource: { type: model } }'), { stdout: /r9, but it is not held and it reaches its holder's own org only\n {2}and 2 more\n$/ })
 
-  t.match(await modelGuard('policy', 'test', file), { status: 0, stdout: /1 of 2 rules match in a test\nno test {2}rule:nobody deletes\n$/ })
+  t.match(await modelGuard('policy', 'test', file), { status: 0, stdout: /1 of 3 rules match in a test\nno test {2}rule:nobody deletes\nno test {2}rule:all delete\n$/ })
   t.match(await modelGuard('policy', 'test', file, '--all-rules'), { status: 1 })
 })
 

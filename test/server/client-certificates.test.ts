@@ -89,6 +89,19 @@ t.test('a revocation list that cannot be taken leaves the last one in force', as
   await once(socket, 'close')
 })
 
+t.test('a workload is known by its SPIFFE ID, and that its certificate ends soon is logged', async (t) => {
+  const { config } = await configIn(t, ['clientCertificates: { authorities: [{ certificateFile: clients.pem, trustDomain: prod.example }], aboveFiles: [root.pem] }'])
+  const running = await start(t, config)
+  const warned: unknown[] = []
+  running.app.log.warn = (what: unknown) => { warned.push(what) }
+  const month = 30 * 86_400_000
+  const old = issueNow({ subject: 'old', issuer: authority, usage: KeyUsageFlags.digitalSignature, names: namesOf('spiffe://prod.example/scorer'), notBefore: new Date(Date.now() - month), notAfter: new Date(Date.now() + 60_000) })
+  const socket = await connectTls(portOf(running), asPem(old))
+  t.equal((await ask(socket, '/v2')).status, 200)
+  t.match(warned, [{ kind: 'client-certificate' }])
+  socket.destroy()
+})
+
 t.test('files that are not there stop the start, by name', async (t) => {
   const tls = { keyFile: '/gone.key', certificateFile: '/gone.pem' }
   const clientCertificates = { authorities: [{ certificateFile: '/gone/clients.pem', trustDomain: undefined, identities: [], revocationListFile: undefined }], aboveFiles: [], proxy: undefined }

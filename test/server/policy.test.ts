@@ -1,11 +1,15 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import Fastify from 'fastify'
 import t from 'tap'
+import { watchPolicy } from '../../src/authz/watched-policy.ts'
 import { defaultConfig } from '../../src/server/config.ts'
+import { recordReloads } from '../../src/server/open-policy.ts'
 import { runServer, stopServer } from '../../src/server/run-server.ts'
-import { recordsIn } from '../helpers/guard.ts'
+import { auditIn, recordsIn } from '../helpers/guard.ts'
 import { startServer } from '../helpers/server.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('a changed policy counts without a restart, and the log says from which to which', async (t) => {
   const { app, url, data, keys } = await startServer(t)
@@ -24,6 +28,20 @@ t.test('a changed policy counts without a restart, and the log says from which t
   const [first, last] = ['success', 'denied'].map((wanted) => records.find(({ action, status }) => action === 'read' && status === wanted))
   t.match(reload, { status: 'success', policy: last?.['policy'], detail: { before: first?.['policy'] } })
   t.ok(Number(first?.['seq']) < Number(reload?.['seq']) && Number(reload?.['seq']) < Number(last?.['seq']))
+})
+
+t.test('a change that the log cannot take counts all the same, and is said', async (t) => {
+  const folder = t.testdir({ 'policy.yaml': 'version: 1' })
+  const policy = await watchPolicy({ file: path.join(folder, 'policy.yaml'), stillMs: 1, heartbeatMs: 10 })
+  t.teardown(() => policy.close())
+  const { log } = await auditIn(path.join(folder, 'log'))
+  await log.close()
+  const said: string[] = []
+  const logger = Object.assign(Fastify().log, { error: (_: unknown, message: string) => { said.push(message) } })
+  recordReloads(policy, log, logger)
+  writeFileSync(path.join(folder, 'policy.yaml'), 'version: 1 # again')
+  await until(() => said.length > 0)
+  t.same(said, ['policy reloaded, and not recorded'])
 })
 
 t.test('a server that is told whose policy to take takes no other', async (t) => {

@@ -15,8 +15,8 @@ import { modelGuard, run } from '../helpers/command.ts'
 import { startServer } from '../helpers/server.ts'
 
 t.test('paths in a configuration are relative to its file', async (t) => {
-  const folder = t.testdir({ 'guard.yaml': 'data: here\npolicy: ./p.yaml\nlisten: { tls: { keyFile: tls/key.pem, certificateFile: ../cert.pem } }\n', 'empty.yaml': '', 'guard.json': '{ "listen": { "port": 0 } }' })
-  t.match(await loadConfig(path.join(folder, 'guard.yaml')), { data: path.join(folder, 'here'), policy: path.join(folder, 'p.yaml'), listen: { tls: { keyFile: path.join(folder, 'tls/key.pem'), certificateFile: path.join(folder, '../cert.pem') } } })
+  const folder = t.testdir({ 'guard.yaml': 'data: here\npolicy: ./p.yaml\npolicyKeyFiles: [keys/p.pub]\nlisten: { tls: { keyFile: tls/key.pem, certificateFile: ../cert.pem } }\n', 'empty.yaml': '', 'guard.json': '{ "listen": { "port": 0 } }' })
+  t.match(await loadConfig(path.join(folder, 'guard.yaml')), { data: path.join(folder, 'here'), policy: path.join(folder, 'p.yaml'), policyKeyFiles: [path.join(folder, 'keys/p.pub')], listen: { tls: { keyFile: path.join(folder, 'tls/key.pem'), certificateFile: path.join(folder, '../cert.pem') } } })
   t.match(await loadConfig(path.join(folder, 'empty.yaml')), { ...defaultConfig, data: path.join(folder, 'data') })
   t.match(await loadConfig(path.join(folder, 'guard.json')), { listen: { host: '127.0.0.1', port: 0 } })
 })
