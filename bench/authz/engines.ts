@@ -1,8 +1,12 @@
+import { setFlagsFromString } from 'node:v8'
 import { createMongoAbility, subject, type RawRuleOf, type MongoAbility } from '@casl/ability'
 import { preparsePolicySet, statefulIsAuthorized, type EntityJson } from '@cedar-policy/cedar-wasm/nodejs'
 import { newEnforcer, newModelFromString, StringAdapter } from 'casbin'
 import { loadPolicy } from 'fastify-model-guard'
 import type { BenchRule, Question } from './rules.ts'
+
+// Inlined into JavaScript, Cedar's WebAssembly brings V8 of Node 20 down now and then.
+setFlagsFromString('--no-turbo-inline-js-wasm-calls')
 
 /** Answers a question. */
 export type Engine = (question: Question) => boolean
