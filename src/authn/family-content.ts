@@ -1,23 +1,14 @@
-import { anyThat, listOf, object, oneOf, optional, string } from '../options.ts'
+import { listOf, object, oneOf, optional, string } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { readScopes } from '../scope.ts'
 import { badCredential } from './bad-credential.ts'
 import type { TokenTerms } from './issued-token.ts'
+import { principalMembers } from './principal-members.ts'
 import type { RefreshFamily } from './refresh-store.ts'
 import { readSource } from './source.ts'
-import { isJsonObject } from './strict-json.ts'
 
 const readTerms = object({
-  principal: object({
-    id: string(),
-    type: oneOf('user', 'service'),
-    org: optional(string()),
-    team: optional(string()),
-    tier: string(),
-    roles: listOf(string()),
-    scopes: listOf(string()),
-    attributes: anyThat(isJsonObject, 'an object')
-  }),
+  principal: object({ id: string(), ...principalMembers }),
   source: readSource,
   audiences: listOf(string()),
   limitedTo: optional(readScopes),

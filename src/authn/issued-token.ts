@@ -1,11 +1,12 @@
-import { anyThat, listOf, object, oneOf, optional, string } from '../options.ts'
+import { anyThat, listOf, object, optional, string } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { readScopes } from '../scope.ts'
 import type { AccessClaims } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
+import { principalMembers } from './principal-members.ts'
 import type { SigningKey } from './signing-key.ts'
 import { readSource, type Source } from './source.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
+import type { JsonObject } from './strict-json.ts'
 import { readBinding, type TokenBinding } from './token-binding.ts'
 
 /** What is to be said in a token of this server. */
@@ -65,6 +66,8 @@ export function claimsOf ({ principal, source, via, audiences, limitedTo, bindin
 }
 
 const anything = (value: unknown): unknown => value
+// A claim of its own name, for `type` could be anything's.
+const { type: principalType, ...members } = principalMembers
 const readClaims = object({
   iss: anything,
   sub: anything,
@@ -76,13 +79,8 @@ const readClaims = object({
   sid: anything,
   scope: optional(anyThat((value): value is string => typeof value === 'string', 'words between spaces')),
   cnf: anything,
-  principal_type: oneOf('user', 'service'),
-  org: optional(string()),
-  team: optional(string()),
-  tier: string(),
-  roles: listOf(string()),
-  scopes: listOf(string()),
-  attributes: anyThat(isJsonObject, 'an object'),
+  ...members,
+  principal_type: principalType,
   source: readSource,
   via: listOf(string())
 })

@@ -1,11 +1,10 @@
-import { anyThat, integer, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../options.ts'
+import { anyThat, integer, object, optional, string, withDefault, type Reader } from '../options.ts'
 import { readScopes } from '../scope.ts'
 import { readAddressRanges } from './address-ranges.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
+import { principalMembers } from './principal-members.ts'
 
 const text: Reader<string> = anyThat((value): value is string => typeof value === 'string', 'a string')
-const attributes: Reader<Readonly<Record<string, unknown>>> =
-  anyThat((value): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value), 'an object')
 const time = integer({ min: 0 })
 const digest = string(/^[0-9a-f]{64}$/, 'a digest of 64 hexadecimal digits')
 
@@ -18,16 +17,7 @@ export const readKeyRecord: Reader<KeyRecord> = object({
   version: integer({ min: 1 }),
   digest,
   previous: optional(object({ digest, graceExpiresAt: time })),
-  principal: object({
-    id: string(),
-    type: oneOf('user', 'service'),
-    org: optional(string()),
-    team: optional(string()),
-    tier: string(),
-    roles: listOf(string()),
-    scopes: readScopes,
-    attributes: withDefault(attributes, {})
-  }),
+  principal: object({ id: string(), ...principalMembers, scopes: readScopes, attributes: withDefault(principalMembers.attributes, {}) }),
   allowedAddresses: readAddressRanges,
   label: text,
   createdAt: time,

@@ -58,14 +58,14 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   app.addHook('onClose', async () => { await keys.store.close() })
   try {
     await guard(app, parts)
+    if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
+    await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
+    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store })
   } catch (error) {
     // What was opened until then is let go of: folders are locked, workers run.
     await app.close()
     throw error
   }
-  if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
-  await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
-  await app.register(adminRoutes, { prefix: '/admin', keys: keys.store })
   return app
 }
 

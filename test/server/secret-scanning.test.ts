@@ -28,3 +28,10 @@ t.test('by default there is no such route', async (t) => {
   const headers = { 'content-type': 'application/json', 'x-api-key': keys.admin }
   t.equal((await fetch(`${url}/secret-scanning/github`, { method: 'POST', body: '[]', headers })).status, 404)
 })
+
+t.test('a path that is taken stops the start, and leaves the data folder to the next one', async (t) => {
+  const data = t.testdir()
+  await t.rejects(startServer(t, { data, secretScanning: { path: '/oauth/token', keysUrl: undefined } }), { code: 'FST_ERR_DUPLICATED_ROUTE' })
+  // The log's folder is locked by whoever has it open; keys of the first start are there already.
+  await t.rejects(startServer(t, { data }), { message: 'the data folder was not empty' })
+})
