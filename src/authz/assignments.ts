@@ -1,21 +1,24 @@
 import type { Question } from './attribute.ts'
 import { readConstraints, satisfies } from './constraint.ts'
 import { type PolicyNode, unexpected, unknownWord } from './node.ts'
-import { readList, readShape, readText, required } from './readers.ts'
+import { optional, readList, readShape, readText, required } from './readers.ts'
 import { buildIndex, candidates, type Index } from './rule-index.ts'
 
 /** Who is assigned which roles, ready to be asked. */
 export type Assignments = Index<readonly string[]>
 
-/** Reads `assignments:`; only roles of the file can be assigned. */
+/** Reads `assignments:`; only roles of the file can be assigned, for every resource or for those that `resource` says. */
 export function readAssignments (node: PolicyNode | undefined, known: ReadonlySet<string>): Assignments {
   if (node === undefined) return buildIndex<readonly string[]>([])
   if (node.kind !== 'list') throw unexpected(node, 'a list of assignments')
   return buildIndex(node.items.map((item) => {
-    const mapping = readShape(item, ['principal', 'roles'])
+    const mapping = readShape(item, ['principal', 'roles', 'resource'])
     return {
-      // Who somebody is cannot hang on what is asked for: no references to the resource.
-      constraints: readConstraints(required(mapping, 'principal'), 'principal', ['principal']),
+      constraints: [
+        // Who somebody is cannot hang on what is asked for: no references to the resource.
+        ...readConstraints(required(mapping, 'principal'), 'principal', ['principal']),
+        ...optional(mapping, 'resource', (resource) => readConstraints(resource, 'resource', ['principal', 'resource']), [])
+      ],
       filed: readList(required(mapping, 'roles'), (role) => readKnownRole(role, known))
     }
   }))
@@ -27,7 +30,9 @@ function readKnownRole (node: PolicyNode, known: ReadonlySet<string>): string {
   return name
 }
 
-/** The question with the roles that its principal is assigned, when its credential brings none; several assignments add up. */
+/**
+ * The question with the roles that its principal is assigned for this resource, when its credential brings none; several assignments add up.
+ */
 export function assignRoles (assignments: Assignments, question: Question): Question {
   if (question.roles.length > 0) return question
   const roles = candidates(assignments, question)

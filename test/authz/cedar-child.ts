@@ -44,11 +44,12 @@ const ofTime = fc.oneof(moment.map((before) => ({ before })), moment.map((after)
 const part = (shape: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<Record<string, unknown> | undefined> =>
   fc.option(fc.record(shape, { requiredKeys: [] }).filter((made) => Object.keys(made).length > 0).map((made) => ({ ...made })), { nil: undefined })
 const resourceNames = ['resource.org', 'resource.owner', 'resource.type']
+const ofResource = part({ type: ofText([]), id: ofText(['principal.id']), org: ofText(['principal.org']), owner: ofText(['principal.id', 'principal.team']), size: ofNumber })
 const rule = fc.record({
   effect: fc.constantFrom<'allow' | 'deny'>('allow', 'allow', 'deny'),
   action: ofText([]).filter((said) => !JSON.stringify(said).includes('exists')),
   principal: part({ id: ofText(['resource.owner']), org: ofText(resourceNames), team: ofText(resourceNames), roles: ofRoles, level: ofNumber }),
-  resource: part({ type: ofText([]), id: ofText(['principal.id']), org: ofText(['principal.org']), owner: ofText(['principal.id', 'principal.team']), size: ofNumber }),
+  resource: ofResource,
   condition: part({ environment: ofText(['principal.org']), hour: ofNumber, address: ofAddress, moment: ofTime })
 })
 const permission = fc.oneof(fc.tuple(pattern, pattern).map((parts) => parts.join(':')), fc.constant('*'))
@@ -57,9 +58,14 @@ const role = (parents: readonly string[]): fc.Arbitrary<GivenPolicy['roles'][str
   inherits: parents.length === 0 ? fc.constant([]) : fc.subarray([...parents]),
   org: fc.option(fc.constant<'*'>('*'), { nil: undefined })
 }).map(({ permissions, inherits, org }) => ({ permissions, ...inherits.length > 0 && { inherits }, ...org !== undefined && { org } }))
+const assignment = fc.record({
+  principal: fc.record({ id: ofText([]), team: ofText([]) }, { requiredKeys: ['id'] }).map((made) => ({ ...made })),
+  resource: ofResource,
+  roles: fc.subarray(['a', 'b', 'ab'], { minLength: 1 })
+})
 const policy: fc.Arbitrary<GivenPolicy> = fc.record({
   roles: fc.record({ a: role([]), b: role(['a']), ab: role(['a', 'b']) }),
-  assignments: fc.array(fc.record({ principal: fc.record({ id: ofText([]), team: ofText([]) }, { requiredKeys: ['id'] }).map((made) => ({ ...made })), roles: fc.subarray(['a', 'b', 'ab'], { minLength: 1 }) }), { maxLength: 2 }),
+  assignments: fc.array(assignment, { maxLength: 2 }),
   policies: fc.array(rule, { maxLength: 8 })
 })
 

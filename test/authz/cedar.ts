@@ -3,7 +3,7 @@ import { checkParsePolicySet, preparsePolicySet, statefulIsAuthorized, type Ceda
 /** A policy file as a value: what these tests make, and no more than Cedar can say. */
 export interface GivenPolicy {
   readonly roles: Readonly<Record<string, GivenRole>>
-  readonly assignments: readonly { readonly principal: GivenPart, readonly roles: readonly string[] }[]
+  readonly assignments: readonly { readonly principal: GivenPart, readonly resource?: GivenPart, readonly roles: readonly string[] }[]
   readonly policies: readonly GivenRule[]
 }
 
@@ -84,11 +84,14 @@ function permissionsOf (role: string, roles: GivenPolicy['roles']): readonly str
   return [...permissions, ...inherits.flatMap((parent) => permissionsOf(parent, roles))]
 }
 
-/** Roles are assigned to those alone whose credential brings none. */
+/** Roles are assigned to those alone whose credential brings none, for the resources that are said. */
 function heldRole (role: string, assignments: GivenPolicy['assignments']): string {
   const assigned = assignments
     .filter((assignment) => assignment.roles.includes(role))
-    .map(({ principal }) => all(Object.entries(principal).map(([name, value]) => saidOf('principal', name, value, (other) => `principal.roles.contains(${text(other)})`).isTrue)))
+    .map(({ principal, resource = {} }) => all([
+      ...Object.entries(principal).map(([name, value]) => saidOf('principal', name, value, (other) => `principal.roles.contains(${text(other)})`).isTrue),
+      ...Object.entries(resource).map(([name, value]) => saidOf('resource', name, value, String).isTrue)
+    ]))
   return any([`principal.roles.contains(${text(role)})`, all(['principal.roles.isEmpty()', any(assigned)])])
 }
 

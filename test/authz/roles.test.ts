@@ -131,3 +131,30 @@ t.test('a file of many roles is bounded in what they inherit', async (t) => {
   t.doesNotThrow(() => many(249))
   t.throws(() => many(250), { code: 'FMG_ERR_POLICY_INVALID', message: /expected at most 250000 permissions/ })
 })
+
+t.test('roles can be assigned for some resources only', async (t) => {
+  const policy = policyOf({
+    roles,
+    assignments: [
+      { principal: { id: 'bot-*' }, roles: ['analyst'], resource: { type: 'model', id: 'fraud-*' } },
+      { principal: { id: 'bot-7' }, roles: ['data_scientist'], resource: { type: 'model', owner: reference('principal.team') } }
+    ],
+    policies: [{ name: 'no analyst asks the vault', effect: 'deny', principal: { roles: 'analyst' }, resource: { vaulted: true }, action: 'query' }]
+  })
+  const may = (action: string, id: string, attributes: Readonly<Record<string, unknown>> = {}, principal: Parameters<typeof ask>[1] = {}): string | null =>
+    ask(policy, { principal: { id: 'bot-7', team: 'risk', ...principal.principal }, action, resource: { id, attributes, ...principal.resource } }).rule
+  t.equal(may('query', 'fraud-eu'), 'role:analyst')
+  t.equal(may('query', 'churn'), null)
+  t.equal(may('query', 'fraud'), null)
+  t.equal(may('query', 'fraud-eu', {}, { resource: { type: 'dataset' } }), null)
+  t.equal(may('query', 'fraud-eu', {}, { resource: { org: 'globex' } }), null, 'and in the own org only')
+  t.equal(may('query', 'fraud-eu', {}, { principal: { roles: ['viewer'] } }), null, 'a credential with roles keeps to them')
+  t.equal(may('query', 'fraud-eu', {}, { principal: { id: 'ann' } }), null)
+  t.equal(may('train', 'churn', { owner: 'risk' }), 'role:data_scientist', 'a resource may be the holder\'s own')
+  t.equal(may('train', 'churn', { owner: 'sales' }), null)
+  t.equal(may('train', 'churn'), null, 'what is missing is nobody\'s')
+  t.equal(may('query', 'fraud-eu', { vaulted: true }), 'rule:no analyst asks the vault', 'rules see the roles that are held there')
+  t.equal(may('train', 'churn', { owner: 'risk', vaulted: true }), 'role:data_scientist')
+  t.throws(() => policyOf({ roles, assignments: [{ principal: { id: 'a' }, roles: ['analyst'], resource: {} }] }), /expected at least one attribute/)
+  t.throws(() => policyOf({ roles, assignments: [{ principal: { id: 'a' }, roles: ['analyst'], resources: { id: 'x' } }] }), /did you mean resource\?/)
+})
