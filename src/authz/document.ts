@@ -7,6 +7,8 @@ export interface PolicySource {
   readonly source: string
   /** Largest file taken, in bytes of UTF-8. Default 1 MiB, about ten thousand terse rules, which take about a second to read. */
   readonly maxBytes?: number
+  /** The tiers there are: one that the file obliges to must be among them. Default: any may be named. */
+  readonly tiers?: readonly string[]
 }
 
 const defaultMaxBytes = 1024 * 1024

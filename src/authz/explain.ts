@@ -6,7 +6,7 @@ import type { Match } from './match.ts'
 import type { Place } from './node.ts'
 import type { Context, Resource } from './policy.ts'
 import { isOwnOrg, type Role } from './roles.ts'
-import type { Effect, Rule } from './rule.ts'
+import type { Rule, RuleEffect } from './rule.ts'
 
 /** How a policy comes to its decision, and what would change it. */
 export interface Explanation {
@@ -27,7 +27,7 @@ export interface RoleAnswer {
 /** What a rule says of a question. */
 export interface RuleAnswer {
   readonly rule: string
-  readonly effect: Effect
+  readonly effect: RuleEffect
   readonly place: Place
   readonly outcome: Outcome
   /** What of it does not match. */

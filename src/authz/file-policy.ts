@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import type { Principal } from '../principal.ts'
 import { type Assignments, assignRoles, readAssignments } from './assignments.ts'
 import { type PolicySource, readDocument } from './document.ts'
+import { compileObliging, withDue } from './due.ts'
 import { explain, type Explanation } from './explain.ts'
 import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { Context, Decision, Resource } from './policy.ts'
 import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
 import { optional, readShape, required } from './readers.ts'
 import { decideByRole, readRoles, type Role } from './roles.ts'
-import { compileRules, decideByRules, readRules, type Rule } from './rule.ts'
+import { compileRules, decideByRules, policyError, readRules, type Rule } from './rule.ts'
 import { candidates } from './rule-index.ts'
 
 /** A policy read from a file. It decides at once, never throws, and never changes. */
@@ -17,6 +18,8 @@ export interface FilePolicy extends TestedPolicy {
   readonly roles: readonly string[]
   /** Names of the rules, in the order of the file. */
   readonly rules: readonly string[]
+  /** Tiers that its rules oblige to. */
+  readonly tiers: readonly string[]
   /** How many tests the file holds. */
   readonly tests: number
   /** What every rule, and every role that permits it, makes of a question. */
@@ -41,11 +44,12 @@ export function loadPolicy (text: string, options: PolicySource): FilePolicy {
  * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
  */
 export function parsePolicy (text: string, options: PolicySource): FilePolicy {
-  const file = readFile(readDocument(text, options))
+  const file = readFile(readDocument(text, options), options.tiers)
   return Object.freeze({
     id: `sha256:${createHash('sha256').update(text).digest('hex')}`,
     roles: Object.freeze([...file.roles.keys()]),
     rules: Object.freeze(file.rules.map(({ name }) => name)),
+    tiers: Object.freeze([...new Set(file.rules.flatMap(({ obligations }) => obligations?.tier ?? []))]),
     tests: file.tests.length,
     testCases: Object.freeze(file.tests),
     decide: decider(file),
@@ -60,7 +64,7 @@ interface PolicyFile {
   readonly tests: readonly PolicyTest[]
 }
 
-function readFile (root: PolicyNode): PolicyFile {
+function readFile (root: PolicyNode, tiers: readonly string[] | undefined): PolicyFile {
   const file = readShape(root, ['version', 'roles', 'assignments', 'policies', 'tests'])
   const version = required(file, 'version')
   if (version.kind !== 'scalar' || version.value !== 1) throw unexpected(version, 'version 1')
@@ -68,24 +72,26 @@ function readFile (root: PolicyNode): PolicyFile {
   return {
     roles,
     assignments: readAssignments(file.members.get('assignments')?.value, new Set(roles.keys())),
-    rules: optional(file, 'policies', readRules, []),
+    rules: optional(file, 'policies', (node) => readRules(node, tiers), []),
     tests: optional(file, 'tests', readTests, [])
   }
 }
 
 const noMatch: Decision = Object.freeze({ allowed: false, rule: null, reason: 'no-match' })
-const policyError: Decision = Object.freeze({ allowed: false, rule: null, reason: 'policy-error' })
+const unreadable = policyError(null)
 
 function decider ({ roles, assignments, rules }: PolicyFile): FilePolicy['decide'] {
   const index = compileRules(rules)
+  const obliging = compileObliging(rules)
   return function decide (principal: Principal, action: string, resource: Resource, context: Context): Decision {
     try {
       const question = assignRoles(assignments, { principal, roles: principal.roles, action, resource, context })
       const concerned = candidates(index, question)
-      return decideByRules(concerned, 'deny', question) ?? decideByRole(roles, question) ?? decideByRules(concerned, 'allow', question) ?? noMatch
+      const decision = decideByRules(concerned, 'deny', question) ?? decideByRole(roles, question) ?? decideByRules(concerned, 'allow', question) ?? noMatch
+      return obliging === undefined ? decision : withDue(decision, obliging, question)
     } catch {
       // A question that cannot even be read, or a getter of its maker's that throws, is no reason to let it pass.
-      return policyError
+      return unreadable
     }
   }
 }

@@ -12,6 +12,19 @@ export interface Resource {
 /** The circumstances: the server's environment, time, address, method. */
 export type Context = Readonly<Record<string, unknown>>
 
+/** What a decision is bound to: no more than this project itself can do. */
+export interface Obligations {
+  /**
+   * What is left out of the answer: members of a JSON answer, a dot leading into a nested one and through lists; outputs of a model's run.
+   * An answer of another kind does not leave.
+   */
+  readonly mask?: readonly string[]
+  /** The tier under whose limits the request is charged, instead of its principal's own. */
+  readonly tier?: string
+  /** The record says all that the policy was told, not only its digest. The only one that a denial can bring. */
+  readonly record?: 'full-metadata'
+}
+
 /** The outcome of a policy for one question. */
 export interface Decision {
   readonly allowed: boolean
@@ -19,11 +32,15 @@ export interface Decision {
   readonly rule: string | null
   /** `allowed`, `forbidden`, `no-match`, `policy-error`, or `insufficient-scope` where the credential is limited to less. */
   readonly reason: 'allowed' | 'forbidden' | 'no-match' | 'policy-error' | 'insufficient-scope'
+  /** Left out: none. A decision whose obligations cannot be met, or are none of these, is a denial. */
+  readonly obligations?: Obligations
 }
 
 /** Judges. A user's own may answer later; one that throws denies. */
 export interface Policy {
   /** Names the policy in every record it leads to: for a file, `sha256:` and the digest of its bytes. */
   readonly id: string
+  /** Tiers that its decisions may oblige to: with any, it is asked before the request is charged. Left out: none. */
+  readonly tiers?: readonly string[]
   decide (principal: Principal, action: string, resource: Resource, context: Context): Decision | Promise<Decision>
 }

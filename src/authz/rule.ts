@@ -1,38 +1,49 @@
 import { actionAttribute, type Owner, type Question } from './attribute.ts'
 import { type Constraint, readConstraint, readConstraints, satisfies } from './constraint.ts'
 import { type Place, type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
-import type { Decision } from './policy.ts'
+import { readObligations } from './obligations.ts'
+import type { Decision, Obligations } from './policy.ts'
 import { optional, readName, readShape, readWord, required } from './readers.ts'
 import { buildIndex, type Entry, type Index } from './rule-index.ts'
 
-/** What a rule does when it matches. */
+/** The outcome of a question. */
 export type Effect = 'allow' | 'deny'
+
+/** What a rule does when it matches: allow, deny, or neither, and only say what is due when something else allows. */
+export type RuleEffect = Effect | 'oblige'
 
 /** A rule of the file. */
 export interface Rule {
   readonly name: string
-  readonly effect: Effect
+  readonly effect: RuleEffect
   readonly place: Place
   readonly constraints: readonly Constraint[]
+  /** What is due whenever it matches, whoever decided. */
+  readonly obligations: Obligations | undefined
 }
 
 const owners: readonly Owner[] = ['principal', 'resource']
 
 /** Reads `policies:`. Names are unique, because records say which rule decided. */
-export function readRules (node: PolicyNode): readonly Rule[] {
+export function readRules (node: PolicyNode, tiers?: readonly string[]): readonly Rule[] {
   if (node.kind !== 'list') throw unexpected(node, 'a list of rules')
   const names = new Set<string>()
   return node.items.map((item) => {
-    const rule = readRule(item)
+    const rule = readRule(item, tiers)
     if (names.has(rule.name)) throw policyInvalid(item.place, `expected each rule name once, got ${quote(rule.name)} again`)
     names.add(rule.name)
     return rule
   })
 }
 
-function readRule (node: PolicyNode): Rule {
-  const mapping = readShape(node, ['name', 'effect', 'principal', 'resource', 'action', 'condition'])
-  const effect = readWord(required(mapping, 'effect'), ['allow', 'deny'])
+function readRule (node: PolicyNode, tiers: readonly string[] | undefined): Rule {
+  const mapping = readShape(node, ['name', 'effect', 'principal', 'resource', 'action', 'condition', 'obligations'])
+  const effect = readWord(required(mapping, 'effect'), ['allow', 'deny', 'oblige'])
+  const obligations = optional(mapping, 'obligations', (value) => readObligations(value, tiers), undefined)
+  if (effect === 'oblige') required(mapping, 'obligations')
+  if (effect === 'deny' && (obligations?.mask ?? obligations?.tier) !== undefined) {
+    throw unexpected(required(mapping, 'obligations'), 'nothing but record in the obligations of a rule that denies, which has no answer to mask')
+  }
   // A forgotten action must not turn a permission to read into a permission to delete.
   if (effect === 'allow') required(mapping, 'action')
   const part = (name: string, owner: Owner): readonly Constraint[] => optional(mapping, name, (value) => readConstraints(value, owner, owners), [])
@@ -45,7 +56,8 @@ function readRule (node: PolicyNode): Rule {
       ...part('resource', 'resource'),
       ...part('principal', 'principal'),
       ...part('condition', 'context')
-    ]
+    ],
+    obligations
   }
 }
 
@@ -62,18 +74,23 @@ export type RuleSet = Index<Outcome>
 
 /** Compiles rules. They are put in the order of their names: the order in the file changes nothing, not even the name reported. */
 export function compileRules (rules: readonly Rule[]): RuleSet {
-  const sorted = rules.toSorted((a, b) => a.name < b.name ? -1 : 1)
-  return buildIndex(sorted.map((rule) => ({ filed: outcomeOf(rule), constraints: rule.constraints })))
+  return buildIndex(byName(rules).flatMap(({ name, effect, constraints }) => effect === 'oblige' ? [] : [{ filed: outcomeOf(name, effect), constraints }]))
 }
 
-function outcomeOf ({ name, effect }: Rule): Outcome {
+/** Rules in the order of their names. */
+export function byName (rules: readonly Rule[]): readonly Rule[] {
+  return rules.toSorted((a, b) => a.name < b.name ? -1 : 1)
+}
+
+function outcomeOf (name: string, effect: Effect): Outcome {
   const rule = `rule:${name}`
   if (effect === 'allow') return { effect, decision: Object.freeze({ allowed: true, rule, reason: 'allowed' }), unevaluable: undefined }
-  return {
-    effect,
-    decision: Object.freeze({ allowed: false, rule, reason: 'forbidden' }),
-    unevaluable: Object.freeze({ allowed: false, rule, reason: 'policy-error' })
-  }
+  return { effect, decision: Object.freeze({ allowed: false, rule, reason: 'forbidden' }), unevaluable: policyError(rule) }
+}
+
+/** The denial of a question that this rule cannot answer. */
+export function policyError (rule: string | null): Decision {
+  return Object.freeze({ allowed: false, rule, reason: 'policy-error' })
 }
 
 /**

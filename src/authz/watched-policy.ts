@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import { followFile } from '../followed-file.ts'
-import { functionOf, integer, object, optional, string, withDefault } from '../options.ts'
+import { functionOf, integer, listOf, object, optional, string, withDefault } from '../options.ts'
 import { loadPolicy, type FilePolicy } from './file-policy.ts'
 import type { Policy } from './policy.ts'
 import { checkPolicySignature, readPolicyKeys, type PolicyKey } from './policy-signature.ts'
@@ -13,6 +13,8 @@ export interface WatchedPolicyOptions {
   readonly maxBytes?: number
   /** Keys of which one must have signed the file; the signature stands in `<file>.sig`, put there before the file. Default: none need have. */
   readonly trustedKeys?: readonly PolicyKey[]
+  /** The tiers there are: see {@link PolicySource}. */
+  readonly tiers?: readonly string[]
   /** Told when a changed file is not taken; the policy before stays. Default: a process warning. */
   readonly onError?: (error: unknown) => void
   /** Milliseconds for which the file must have been still. Default 100. */
@@ -42,6 +44,7 @@ const denyingEverything: FilePolicy = loadPolicy('version: 1', { source: 'none' 
 const readOptions = object({
   file: string(),
   maxBytes: optional(integer({ min: 1 })),
+  tiers: optional(listOf(string())),
   trustedKeys: optional(readPolicyKeys),
   onError: withDefault(functionOf<(error: unknown) => void>(), (error) => { process.emitWarning(String(error)) }),
   stillMs: withDefault(integer({ min: 1, max: 60_000 }), 100),
@@ -54,13 +57,14 @@ const readOptions = object({
  * @throws FMG_ERR_FILE, FMG_ERR_POLICY_INVALID, FMG_ERR_SIGNATURE_INVALID when the file cannot be taken at first.
  */
 export async function watchPolicy (options: WatchedPolicyOptions): Promise<WatchedPolicy> {
-  const { file, maxBytes, trustedKeys, onError, stillMs, heartbeatMs } = readOptions(options, 'watchPolicy')
+  const { file, maxBytes, tiers, trustedKeys, onError, stillMs, heartbeatMs } = readOptions(options, 'watchPolicy')
   const listeners: ((change: PolicyChange) => void)[] = []
   let current = denyingEverything
   const followed = await followFile({ file, heartbeatMs, read: take, onError, clock: () => performance.now() })
 
   return {
     get id () { return current.id },
+    get tiers () { return current.tiers },
     get current () { return current },
     decide: (...question) => current.decide(...question),
     whenChanged (listener) { listeners.push(listener) },
@@ -70,7 +74,7 @@ export async function watchPolicy (options: WatchedPolicyOptions): Promise<Watch
   async function take (): Promise<void> {
     const bytes = await readStill()
     if (trustedKeys !== undefined) checkPolicySignature(bytes, (await readNamedFile(`${file}.sig`)).toString('latin1'), trustedKeys, file)
-    const next = loadPolicy(decode(bytes, file), { source: file, ...maxBytes !== undefined && { maxBytes } })
+    const next = loadPolicy(decode(bytes, file), { source: file, ...maxBytes !== undefined && { maxBytes }, ...tiers !== undefined && { tiers } })
     const change = { before: current.id, after: next.id }
     if (change.before === change.after) return
     current = next

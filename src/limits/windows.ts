@@ -2,7 +2,7 @@ import { integer, listOf, object, optionInvalid, string, type Reader } from '../
 import type { LimitRequest, Window } from './limiter.ts'
 
 const window = object({
-  name: string(/^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/, 'a name of at most 32 letters, digits, dots, dashes and underscores'),
+  name: string(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a name of at most 64 letters, digits, dots, dashes and underscores'),
   // RFC 9651 section 3.3.1: an integer in a header field has at most 15 digits.
   quota: integer({ min: 1, max: 999_999_999_999_999 }),
   windowSeconds: integer({ min: 1, max: 366 * 86_400 })

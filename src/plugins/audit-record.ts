@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
 import { isGuardError } from '../errors.ts'
-import type { AuditEntry, Outcome } from './audit-entry.ts'
+import type { AuditEntry, AuditFields, Outcome } from './audit-entry.ts'
+import { judged, type Question } from './judgement.ts'
 import { observedRefusal } from './refusal.ts'
 import { rulesOf } from './route-rules.ts'
 
@@ -40,7 +41,29 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     rule: decision?.rule ?? undefined,
     http_status: httpStatus,
     amends: entry.seq,
-    detail: fields.detail
+    detail: detailOf(fields.detail, request)
+  }
+}
+
+/** What the server said of the request, what a candidate policy would have decided, and all that the policy was told where it asked for that. */
+function detailOf (detail: AuditFields['detail'], { decision, [judged]: question }: FastifyRequest): AuditRecord['detail'] {
+  const shadow = decision?.shadow
+  const isFull = decision?.obligations?.record === 'full-metadata'
+  if (shadow === undefined && !isFull) return detail
+  return {
+    ...detail,
+    ...shadow !== undefined && { shadow: { policy: shadow.policy, decision: shadow.allowed ? 'allow' : 'deny', rule: shadow.rule ?? undefined, obligations: shadow.obligations } },
+    ...isFull && question && { metadata: metadataOf(question) }
+  }
+}
+
+/** All that the policy was told, but for the address, which no record holds. */
+function metadataOf ({ principal, resource, context }: Question): object {
+  const { type, team, tier, roles, scopes, attributes, credential: { issuer, expiresAt } } = principal
+  return {
+    principal: { type, team, tier, roles, scopes, attributes, credential: { issuer, expires_at: expiresAt } },
+    resource: { type: resource.type, id: resource.id, org: resource.org, attributes: resource.attributes },
+    context: { ...context, ip: undefined }
   }
 }
 

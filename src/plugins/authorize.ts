@@ -3,22 +3,26 @@ import fp from 'fastify-plugin'
 import type { Context, Decision, Policy } from '../authz/policy.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, object, optional } from '../options.ts'
-import { isInScope, scopeFor, type ScopeParts } from '../scope.ts'
 import { isPreflight, type Access } from './access.ts'
+import { type Judgement, judged, judgeOnce, judging } from './judgement.ts'
+import { maskAnswer, maskAnswers } from './mask.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { rulesOf } from './route-rules.ts'
 import { listRoutes, noteRoutes } from './routes.ts'
+import { type Shadow, type ShadowDecision, shadowOf } from './shadow.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** What the policy said, and which one; `null` where none was asked. */
-    decision: Decision & { readonly policy: string } | null
+    decision: Decision & { readonly policy: string, shadow?: ShadowDecision } | null
   }
 }
 
 export interface AuthorizeOptions {
   readonly policy: Policy
+  /** A candidate that is asked the same questions: where it would have decided otherwise, the record says so. Nothing hangs on what it says. */
+  readonly shadow?: Policy
   /** What policies may say of the circumstances besides `time`, `ip`, `method` and `tls`; for instance `{ environment: 'production' }`. */
   readonly context?: (request: FastifyRequest) => Context
   readonly mode?: Mode
@@ -26,6 +30,7 @@ export interface AuthorizeOptions {
 
 const readOptions = object({
   policy: havingMethods<Policy>('decide'),
+  shadow: optional(havingMethods<Policy>('decide')),
   context: optional(functionOf<(request: FastifyRequest) => Context>()),
   mode: readMode
 })
@@ -38,61 +43,58 @@ type Rule = Exclude<Access, string>
  */
 export const authorize = fp(async function authorize (app: FastifyInstance, options: AuthorizeOptions): Promise<void> {
   checkOrder(app, 'authorize')
-  const { policy, context, mode } = readOptions(options, 'authorize')
+  const { policy, shadow: candidate, context, mode } = readOptions(options, 'authorize')
+  const { judge, ahead } = judgeOnce({ policy, context })
+  const shadow = candidate === undefined ? undefined : shadowOf(candidate)
   app.decorateRequest('decision', null)
+  app.decorateRequest(judged, null)
+  app.decorate(judging, { policy, ahead })
   refuseUnguardedRoutes(app, mode)
+  maskAnswers(app)
 
   app.addHook('onRequest', function authorizeByUrl (request, reply, done) {
     const { access } = rulesOf(request)
     if (access === undefined) refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason: 'route-unguarded' }), mode, request, reply, done)
-    else if (typeof access === 'object' && access.resource.from === 'url' && !isPreflight(request)) judge(access, request, reply, done)
+    else if (typeof access === 'object' && access.resource.from === 'url' && !isPreflight(request)) authorizeBy(access, request, reply, done)
     else done()
   })
 
   app.addHook('preHandler', function authorizeByBody (request, reply, done) {
     const { access } = rulesOf(request)
     if (typeof access !== 'object' || request.decision !== null) done()
-    else judge(access, request, reply, done)
+    else authorizeBy(access, request, reply, done)
   })
 
-  function judge ({ action, resource }: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const conclude = ({ allowed, rule, reason }: Decision, headers?: Readonly<Record<string, string>>): void => {
-      request.decision = { allowed, rule, reason, policy: policy.id }
-      if (allowed) done()
-      else refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason, headers }), mode, request, reply, done)
-    }
-    const fail = (error: unknown): void => { refuse(error, mode, request, reply, done) }
-    const { principal } = request
-    // Only in observe mode does a request without a principal come this far.
-    if (principal === null) {
-      conclude({ allowed: false, rule: null, reason: 'no-match' })
-      return
-    }
-    try {
-      const asked = resource.resolve(request)
-      const { limitedTo } = principal.credential
-      const { type, id } = asked
-      if (limitedTo !== undefined && !isInScope(limitedTo, { type, action, id })) {
-        conclude({ allowed: false, rule: null, reason: 'insufficient-scope' }, { 'www-authenticate': scopeChallenge({ type, action, id }) })
+  function authorizeBy (rule: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const conclude = (judgement: Judgement): void => {
+      const { decision, question, headers } = judgement
+      const { allowed, reason, obligations } = decision
+      request[judged] = question
+      request.decision = { ...decision, policy: policy.id }
+      if (shadow !== undefined) noteShadow(request.decision, shadow(request, judgement))
+      if (!allowed) {
+        refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason, headers }), mode, request, reply, done)
         return
       }
-      const decision = policy.decide(principal, action, asked, contextOf(request, context))
-      if (decision instanceof Promise) decision.then((later) => { conclude(later) }, fail)
-      else conclude(decision)
+      if (obligations?.mask !== undefined && mode === 'enforce') maskAnswer(request, obligations.mask)
+      done()
+    }
+    const fail = (error: unknown): void => { refuse(error, mode, request, reply, done) }
+    try {
+      const judgement = judge(request, rule)
+      if (judgement instanceof Promise) judgement.then(conclude, fail)
+      else conclude(judgement)
     } catch (error) {
       fail(error)
     }
   }
 }, { name: pluginName('authorize'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
 
-function contextOf (request: FastifyRequest, more?: (request: FastifyRequest) => Context): Context {
-  const own = { time: Date.now(), ip: request.ip, method: request.method, tls: request.protocol === 'https' }
-  return more === undefined ? own : { ...more(request), ...own }
-}
-
-/** RFC 6750 section 3.1. */
-function scopeChallenge (wanted: ScopeParts): string {
-  return `Bearer error="insufficient_scope", scope="${scopeFor(wanted)}"`
+/** A candidate that takes its time is not waited for: the record says what is known when it is written. */
+function noteShadow (decision: NonNullable<FastifyRequest['decision']>, shadow: ReturnType<Shadow>): void {
+  const note = (its: ShadowDecision | undefined): void => { if (its !== undefined) decision.shadow = its }
+  if (shadow instanceof Promise) void shadow.then(note)
+  else note(shadow)
 }
 
 /** Names every route that does not say who may use it, and in enforce mode does not let the server start. */

@@ -6,6 +6,8 @@ import type { Limiter, LimitOutcome, Window } from '../limits/limiter.ts'
 import { readTiers, type TierOptions } from '../limits/tiers.ts'
 import { anyThat, havingMethods, object } from '../options.ts'
 import type { Principal } from '../principal.ts'
+import { judging } from './judgement.ts'
+import { isTierInBody, obligedTier } from './obliged-tier.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { rulesOf } from './route-rules.ts'
@@ -19,7 +21,7 @@ const anything = anyThat((value): value is unknown => value !== undefined, 'give
 const readOptions = object({ limiter: havingMethods<Limiter>('consume'), tiers: anything, defaultTier: anything, mode: readMode })
 
 /**
- * Charges every request of this scope to its principal, under the windows of the principal's tier.
+ * Charges every request of this scope to its principal, under the windows of the principal's tier, or of that to which the policy obliges.
  * A refused request is charged nothing. Requests without a principal (public routes) are not counted here.
  */
 export const rateLimit = fp(async function rateLimit (app: FastifyInstance, options: RateLimitOptions): Promise<void> {
@@ -30,18 +32,34 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
     const { cost } = rulesOf(request)
-    if (request.principal === null || typeof cost === 'function') done()
+    if (request.principal === null || typeof cost === 'function' || isTierInBody(request)) done()
     else charge(request.principal, cost, request, reply, done)
   })
 
   app.addHook('preHandler', function chargeByBody (request, reply, done) {
     const { cost } = rulesOf(request)
-    if (request.principal === null || typeof cost !== 'function') done()
-    else charge(request.principal, cost(request), request, reply, done)
+    if (request.principal === null || !(typeof cost === 'function' || isTierInBody(request))) done()
+    else charge(request.principal, typeof cost === 'function' ? cost(request) : cost, request, reply, done)
+  })
+
+  app.addHook('onReady', async () => {
+    for (const tier of app.hasDecorator(judging) ? app[judging].policy.tiers ?? [] : []) {
+      if (tiers.windowsBeside(tier) === undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `rateLimit.tiers must hold ${tier}, to which the policy obliges` })
+    }
   })
 
   function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const windows = tiers.windowsOf(principal.tier)
+    const chargeUnder = (tier: string | undefined): void => {
+      const windows = tier === undefined ? tiers.windowsOf(principal.tier) : tiers.windowsBeside(tier)
+      if (windows === undefined) refuse(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown' }), mode, request, reply, done)
+      else spend(principal, windows, cost, request, reply, done)
+    }
+    const tier = obligedTier(request)
+    if (tier instanceof Promise) void tier.then(chargeUnder)
+    else chargeUnder(tier)
+  }
+
+  function spend (principal: Principal, windows: readonly Window[], cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const conclude = (outcome: LimitOutcome): void => {
       void reply.header('ratelimit-policy', policyHeader(windows)).header('ratelimit', limitHeader(outcome))
       if (outcome.allowed) done()
