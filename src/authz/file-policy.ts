@@ -99,5 +99,7 @@ function decider ({ roles, assignments, rules }: PolicyFile): FilePolicy['decide
 function describeFailure ({ name, expected, decision }: TestResult, others: number): string {
   const outcome = decision.rule === null ? decision.reason : `${decision.reason}, ${quote(decision.rule)}`
   const more = others === 0 ? '' : `; ${others} more failed`
-  return `test ${quote(name)} expected ${expected}, got ${decision.allowed ? 'allow' : 'deny'} (${outcome})${more}`
+  const got = decision.allowed ? 'allow' : 'deny'
+  if (got === expected) return `test ${quote(name)} expected other obligations than ${JSON.stringify(decision.obligations ?? {})} (${outcome})${more}`
+  return `test ${quote(name)} expected ${expected}, got ${got} (${outcome})${more}`
 }

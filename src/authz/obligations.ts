@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type MappingNode, type PolicyNode, unexpected, unknownWord } from './node.ts'
 import type { Obligations } from './policy.ts'
 import { optional, readList, readName, readShape, readText, readWord } from './readers.ts'
@@ -34,4 +35,9 @@ function readTier (node: PolicyNode, tiers: readonly string[] | undefined): stri
   const name = readName(node)
   if (tiers?.includes(name) === false) throw unknownWord(node.place, 'tier', name, tiers)
   return name
+}
+
+/** Whether the same is due. What is masked is no matter of order. */
+export function areSameObligations (one: Obligations = {}, other: Obligations = {}): boolean {
+  return isDeepStrictEqual({ ...one, mask: new Set(one.mask) }, { ...other, mask: new Set(other.mask) })
 }

@@ -2,7 +2,8 @@ import { type Credential, freezePrincipal, type Principal } from '../principal.t
 import { attributeOf } from './attribute.ts'
 import { type PolicySource, readDocument } from './document.ts'
 import { type MappingNode, type Place, type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
-import type { Context, Decision, Policy, Resource } from './policy.ts'
+import { areSameObligations, readObligations } from './obligations.ts'
+import type { Context, Decision, Obligations, Policy, Resource } from './policy.ts'
 import { optional, plainRecord, readMapping, readName, readShape, readText, readWord, required } from './readers.ts'
 import type { Effect } from './rule.ts'
 
@@ -19,6 +20,8 @@ export interface PolicyTest extends AskedQuestion {
   readonly name: string
   readonly place: Place
   readonly expected: Effect
+  /** What must be due, and nothing else; left out, it is no matter. */
+  readonly obligations: Obligations | undefined
 }
 
 /** How a test came out. */
@@ -34,12 +37,13 @@ export interface TestResult {
 export function readTests (node: PolicyNode): readonly PolicyTest[] {
   if (node.kind !== 'list') throw unexpected(node, 'a list of tests')
   return node.items.map((item) => {
-    const mapping = readShape(item, ['name', 'principal', 'action', 'resource', 'context', 'expect'])
+    const mapping = readShape(item, ['name', 'principal', 'action', 'resource', 'context', 'expect', 'obligations'])
     return Object.freeze({
       name: readName(required(mapping, 'name')),
       place: item.place,
       ...questionOf(mapping),
-      expected: readWord(required(mapping, 'expect'), ['allow', 'deny'])
+      expected: readWord(required(mapping, 'expect'), ['allow', 'deny']),
+      obligations: optional(mapping, 'obligations', (value) => readObligations(value, undefined), undefined)
     })
   })
 }
@@ -123,9 +127,10 @@ function readAttributes (mapping: MappingNode, owner: 'principal' | 'resource', 
  * Asks a policy everything that its file tests, and says how each came out. Fits a file policy; nothing is thrown for a test that fails.
  */
 export function testPolicy (policy: TestedPolicy): readonly TestResult[] {
-  return policy.testCases.map(({ name, place, expected, principal, action, resource, context }) => {
+  return policy.testCases.map(({ name, place, expected, obligations, principal, action, resource, context }) => {
     const decision = policy.decide(principal, action, resource, context)
-    return { name, place, passed: decision.allowed === (expected === 'allow'), expected, decision }
+    const isDue = obligations === undefined || areSameObligations(obligations, decision.obligations)
+    return { name, place, passed: decision.allowed === (expected === 'allow') && isDue, expected, decision }
   })
 }
 

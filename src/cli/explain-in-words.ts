@@ -7,13 +7,14 @@ const maxShown = 10
 /** Who decided, and for a refusal what would have allowed it: what denies comes first, then what lacks the least. */
 export function explainInWords (decision: Decision, { roles, rules }: Explanation): string {
   const head = `${decision.allowed ? 'allow' : 'deny'} by ${decision.rule ?? 'default: nothing allows it'}${decision.reason === 'policy-error' ? ', which cannot be evaluated' : ''}`
-  if (decision.allowed) return head
-  const denying = rules.filter(({ effect, outcome }) => effect === 'deny' && outcome !== 'misses').map(denial)
+  const due = section('bound to', Object.entries(decision.obligations ?? {}).map(([name, value]) => `${name} ${String(value)}`))
+  if (decision.allowed) return [head, ...due].join('\n')
+  const denying = rules.filter(({ effect, outcome }) => (effect === 'deny' && outcome !== 'misses') || (effect === 'oblige' && outcome !== 'misses' && decision.reason === 'policy-error')).map(denial)
   const allowing = [
     ...roles.toSorted((a, b) => Number(b.isHeld) - Number(a.isHeld)).map(roleInWords),
     ...rules.filter(({ effect }) => effect === 'allow').toSorted((a, b) => a.unmet.length - b.unmet.length).map(ruleInWords)
   ]
-  return [head, ...section('denied by', denying), ...section(denying.length > 0 ? 'otherwise allowed by' : 'would be allowed by', allowing)].join('\n')
+  return [head, ...due, ...section('denied by', denying), ...section(denying.length > 0 ? 'otherwise allowed by' : 'would be allowed by', allowing)].join('\n')
 }
 
 function section (title: string, lines: readonly string[]): readonly string[] {

@@ -1,5 +1,5 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { FastifyRequest } from 'fastify'
+import { areSameObligations } from '../authz/obligations.ts'
 import type { Decision, Policy } from '../authz/policy.ts'
 import type { Judgement } from './judgement.ts'
 
@@ -32,10 +32,5 @@ export function shadowOf (candidate: Policy): Shadow {
 }
 
 function sayTheSame (one: Decision, other: Decision): boolean {
-  return one.allowed === other.allowed && isDeepStrictEqual(due(one), due(other))
-}
-
-/** What is masked is no matter of order. */
-function due ({ obligations: { mask, ...others } = {} }: Decision): object {
-  return { ...others, mask: new Set(mask) }
+  return one.allowed === other.allowed && areSameObligations(one.obligations, other.obligations)
 }

@@ -75,6 +75,8 @@ const readConfig = object({
   clientCertificates: optional(readClientCertificates),
   /** Policy file. Default `policy.yaml` in the data folder. */
   policy: optional(string()),
+  /** A candidate: where it would decide otherwise than the policy, the record of the request says so. Default: none. */
+  shadowPolicy: optional(string()),
   /** Public keys, in PEM, of which one must have signed the policy file (`model-guard policy sign`). Default: it need not be signed. */
   policyKeyFiles: optional(listOf(string())),
   /** What policies see as `environment`. */
@@ -140,6 +142,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
     ...config,
     data: inFolder(config.data),
     policy: mapped(config.policy, inFolder),
+    shadowPolicy: mapped(config.shadowPolicy, inFolder),
     policyKeyFiles: config.policyKeyFiles?.map(inFolder),
     keys: { ...keys, pepperFile: mapped(keys.pepperFile, inFolder) },
     listen: { ...config.listen, tls: mapped(tls, ({ keyFile, certificateFile }) => ({ keyFile: inFolder(keyFile), certificateFile: inFolder(certificateFile) })) },

@@ -22,7 +22,7 @@ import type { DataFolder } from './data-folder.ts'
 import { offerLogin, openSessions } from './login.ts'
 import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
-import { openPolicy, recordReloads } from './open-policy.ts'
+import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
 import { sharedLimiter } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
@@ -79,12 +79,13 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
   ])
   const policy = await openPolicy(app, config, data)
+  const shadow = await openShadow(app, config)
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
-    authorize: { policy, context: () => ({ environment: config.environment }) },
+    authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
   await announceTokens(app, tokens, config)

@@ -6,14 +6,28 @@ import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 
 /** The policy that the configuration names, watched until the server closes. */
-export async function openPolicy (app: FastifyInstance, { policy: file, policyKeyFiles }: ServerConfig, data: DataFolder): Promise<WatchedPolicy> {
+export async function openPolicy (app: FastifyInstance, { policy: file, policyKeyFiles, limits: { tiers } }: ServerConfig, data: DataFolder): Promise<WatchedPolicy> {
   const policy = await watchPolicy({
     file: file ?? data.policy,
+    tiers: Object.keys(tiers),
     ...policyKeyFiles !== undefined && { trustedKeys: await Promise.all(policyKeyFiles.map(readNamedFile)) },
     onError: (error) => { app.log.error({ err: error }, 'the policy stays as it was') }
   })
   app.addHook('onClose', async () => { await policy.close() })
   return policy
+}
+
+/** The candidate that the configuration names, watched like the policy. One that is wrong from the start keeps nobody from starting: it is left out. */
+export async function openShadow (app: FastifyInstance, { shadowPolicy: file, limits: { tiers } }: ServerConfig): Promise<WatchedPolicy | undefined> {
+  if (file === undefined) return undefined
+  try {
+    const shadow = await watchPolicy({ file, tiers: Object.keys(tiers), onError: (error) => { app.log.error({ err: error }, 'the shadow policy stays as it was') } })
+    app.addHook('onClose', async () => { await shadow.close() })
+    return shadow
+  } catch (error) {
+    app.log.error({ err: error }, 'the shadow policy is left out until the next start')
+    return undefined
+  }
 }
 
 /** Leaves a record of every policy that takes the place of another, with the digests of both. */

@@ -67,6 +67,18 @@ t.test('another obliging rule never allows more, and takes no obligation away', 
   t.pass()
 })
 
+t.test('a file can test what is due', async (t) => {
+  const tested = (...expected: readonly (object | undefined)[]): unknown => policyOf({
+    roles,
+    policies: [{ name: 'trial', effect: 'oblige', obligations: { mask: ['a', 'b'] } }],
+    tests: expected.map((obligations, index) => ({ name: `t${index}`, principal: { org: 'acme', roles: ['analyst'] }, action: 'predict', resource: { type: 'model', org: 'acme' }, expect: 'allow', obligations }))
+  }).tests
+  t.equal(tested({ mask: ['b', 'a'] }, undefined), 2)
+  t.throws(() => tested({ mask: ['a'] }), /test "t0" expected other obligations than {"mask":\["a","b"\]} \(allowed, "role:analyst"\)/)
+  t.throws(() => tested({ mask: ['a', 'b'], tier: 'slow' }), /expected other obligations/)
+  t.throws(() => tested({ mask: ['a', 'b'], notify: 'ops' }), /unknown key "notify"/)
+})
+
 t.test('a file that obliges to what nobody can do is refused', async (t) => {
   const refusal = (rule: string, tiers?: readonly string[]): unknown => {
     try {

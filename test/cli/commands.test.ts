@@ -201,6 +201,15 @@ tests:
   t.match(await explain('{ principal: { org: other, roles: [analyst] }, action: delete, resource: { type: model } }'), { status: 1, stdout: /^deny by rule:nobody deletes, which cannot be evaluated\ndenied by:\n.*, for it cannot be evaluated: context\.attributes\.level\n/ })
   t.match(await explain('{ principal: { roles: [analyst] }, action: predict, resource: { type: model, org: acme } }'), { stdout: /role:analyst, but it reaches its holder's own org only/ })
   t.match(JSON.parse((await explain('{ principal: { roles: [admin] }, action: x, resource: { type: y } }', '--json')).stdout), { decision: { allowed: true }, roles: [{ role: 'admin', isHeld: true }] })
+  const bound = path.join(path.dirname(file), 'bound.yaml')
+  await writeFile(bound, `version: 1
+policies:
+  - { name: all, effect: allow, action: '*', obligations: { mask: [scores, shape], tier: slow } }
+  - { name: late, effect: oblige, condition: { hour: { gt: 20 } }, obligations: { record: full-metadata } }
+`)
+  const ask = async (hour: string): Promise<Ended> => await modelGuard('policy', 'explain', bound, '--ask', `{ principal: {}, action: x, resource: { type: y }, context: { hour: ${hour} } }`)
+  t.match(await ask('21'), { status: 0, stdout: 'allow by rule:all\nbound to:\n  mask scores,shape\n  tier slow\n  record full-metadata\n' })
+  t.match(await ask('late'), { status: 1, stdout: /^deny by rule:late, which cannot be evaluated\ndenied by:\n {2}rule:late \(.*, for it cannot be evaluated: context\.attributes\.hour\notherwise allowed by:/ })
   t.match(await explain('{ principal: {}, actoin: x }'), { status: 1, stderr: /--ask:1:18: unknown key "actoin"; did you mean action\?/ })
   t.match(await modelGuard('policy', 'explain', file), { status: 2, stderr: /--ask is required/ })
   t.match(await modelGuard('policy', 'explain', file.replace('p.yaml', 'many.yaml'), '--ask', '{ principal: {}, action: read, resource: { type: model } }'), { stdout: /r9, but it is not held and it reaches its holder's own org only\n {2}and 2 more\n$/ })

@@ -3,8 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
+import { loadPolicy } from '../../src/authz/file-policy.ts'
 import { watchPolicy } from '../../src/authz/watched-policy.ts'
 import { defaultConfig } from '../../src/server/config.ts'
+import { exampleImage } from '../../src/server/example-model.ts'
 import { recordReloads } from '../../src/server/open-policy.ts'
 import { runServer, stopServer } from '../../src/server/run-server.ts'
 import { auditIn, recordsIn } from '../helpers/guard.ts'
@@ -49,4 +51,45 @@ t.test('a server that is told whose policy to take takes no other', async (t) =>
   const config = { ...defaultConfig, data: path.join(folder, 'data'), listen: { ...defaultConfig.listen, port: 0 }, policyKeyFiles: [path.join(folder, 'trusted.pem')] }
   await t.rejects(runServer(config), { code: 'FMG_ERR_FILE', message: /policy\.yaml\.sig/ })
   await t.rejects(runServer({ ...config, policyKeyFiles: [path.join(folder, 'gone.pem')] }), { code: 'FMG_ERR_FILE', message: /gone\.pem/ })
+})
+
+t.test('outputs that the policy masks are in no prediction, in JSON and in binary', async (t) => {
+  const { url, data, keys } = await startServer(t)
+  const { request } = await exampleImage(0)
+  const infer = async (wanted: object = {}): Promise<Response> =>
+    await fetch(`${url}/v2/models/digits/infer`, { method: 'POST', headers: { 'x-api-key': keys.analyst, 'content-type': 'application/json' }, body: JSON.stringify({ ...request, ...wanted }) })
+  const names = async (response: Response): Promise<string[]> => ((await response.json()) as { outputs: { name: string }[] }).outputs.map(({ name }) => name)
+  t.same((await names(await infer())).sort(), ['label', 'probabilities'])
+  writeFileSync(data.policy, readFileSync(data.policy, 'utf8').replace(/^policies:\n/m, 'policies:\n  - { name: no probabilities, effect: oblige, resource: { type: model }, obligations: { mask: [probabilities], record: full-metadata } }\n'))
+  while ((await names(await infer())).length > 1);
+  t.same(await names(await infer()), ['label'])
+  const binary = await infer({ parameters: { binary_data_output: true } })
+  t.equal(binary.headers.get('content-type'), 'application/octet-stream')
+  t.notMatch(await binary.text(), 'probabilities')
+  const asked = await infer({ outputs: [{ name: 'probabilities' }] })
+  t.equal(asked.status, 400)
+  t.match(await asked.json(), { error: /no output/ })
+  const described = await (await fetch(`${url}/v2/models/digits`, { headers: { 'x-api-key': keys.analyst } })).json() as { outputs: { name: string }[] }
+  t.same(described.outputs.map(({ name }) => name), ['label'])
+  t.equal((await fetch(`${url}/v2/models/digits/ready`, { headers: { 'x-api-key': keys.analyst } })).status, 200)
+})
+
+t.test('a tier that the limits do not know keeps a policy from being taken', async (t) => {
+  const folder = t.testdir({ 'policy.yaml': 'version: 1\npolicies: [{ name: a, effect: oblige, obligations: { tier: trail } }]' })
+  await t.rejects(startServer(t, { policy: path.join(folder, 'policy.yaml'), data: path.join(folder, 'data'), limits: defaultConfig.limits }), { code: 'FMG_ERR_POLICY_INVALID', message: /unknown tier "trail"; did you mean trial\?/ })
+})
+
+t.test('a candidate policy is rehearsed while the server runs, and keeps nobody from starting', async (t) => {
+  const folder = t.testdir({ 'next.yaml': 'version: 1', 'bad.yaml': 'version: 2', a: {}, b: {} })
+  const { app, url, data, keys } = await startServer(t, { data: path.join(folder, 'a'), shadowPolicy: path.join(folder, 'next.yaml') })
+  const ask = async (at: string, key: string): Promise<number> => (await fetch(`${at}/v2/models/digits`, { headers: { 'x-api-key': key } })).status
+  t.equal(await ask(url, keys.analyst), 200)
+  await stopServer(app)
+  const shadow = { policy: loadPolicy('version: 1', { source: 'next.yaml' }).id, decision: 'deny' }
+  t.same(recordsIn(data.root).find(({ action }) => action === 'read')?.['detail'], { shadow })
+
+  const other = await startServer(t, { data: path.join(folder, 'b'), shadowPolicy: path.join(folder, 'bad.yaml') })
+  t.equal(await ask(other.url, other.keys.analyst), 200)
+  await stopServer(other.app)
+  t.equal(recordsIn(other.data.root).find(({ action }) => action === 'read')?.['detail'], undefined)
 })
