@@ -6,13 +6,13 @@ import { answerStream } from './stream-digest.ts'
 const masked = new WeakMap<FastifyRequest, readonly string[]>()
 
 /**
- * Leaves these members out of the answer to this request. A model that this package runs gives no such outputs; an answer of another kind
- * than JSON, in which nobody here can find them, does not leave.
+ * Leaves these members out of the answer to this request, and out of what its model gives, where this package runs it. An answer in which
+ * nobody here can find them (text, bytes, a stream) leaves only if it was made of such a model's outputs.
  */
 export function maskAnswer (request: FastifyRequest, mask: readonly string[]): void {
+  masked.set(request, mask)
   // Without the models plugin there is no such member at all.
   if (request.model) request.model = withoutOutputs(request.model, mask)
-  else masked.set(request, mask)
 }
 
 /** Has answers leave without what `maskAnswer` says. */
@@ -25,7 +25,7 @@ export function maskAnswers (app: FastifyInstance): void {
 
   // What was not serialized here came as text, bytes or a stream.
   app.addHook('onSend', function refuseUnmasked (request, reply, payload: unknown, done) {
-    if (!masked.has(request) || reply.statusCode >= 400 || payload === null || payload === undefined) {
+    if (!masked.has(request) || request.model || reply.statusCode >= 400 || payload === null || payload === undefined) {
       done(null, payload)
       return
     }

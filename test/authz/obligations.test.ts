@@ -38,7 +38,9 @@ t.test('what cannot be said to be due or not denies', async (t) => {
   t.strictSame(ask(policy, analyst), { allowed: false, rule: 'rule:night', reason: 'policy-error' })
   t.strictSame(ask(policy, { ...analyst, context: { hour: 2 } }), { allowed: true, rule: 'role:analyst', reason: 'allowed' })
   t.strictSame(ask(policy, { ...analyst, context: { hour: 4 } }).obligations, { mask: ['scores'] })
-  const tiers = policyOf({ roles, policies: [{ name: 'a', effect: 'oblige', obligations: { tier: 'slow' } }, { name: 'b', effect: 'oblige', resource: { id: 'fraud' }, obligations: { tier: 'fast' } }] })
+  const [a, b] = [{ name: 'a', effect: 'oblige', obligations: { tier: 'slow' } }, { name: 'b', effect: 'oblige', resource: { id: ['fraud', 'x'] }, obligations: { tier: 'fast' } }]
+  const tiers = policyOf({ roles, policies: [a, b] })
+  t.equal(ask(policyOf({ roles, policies: [b, a] }), analyst).rule, 'rule:b', 'whatever their order')
   t.strictSame(ask(tiers, analyst), { allowed: false, rule: 'rule:b', reason: 'policy-error' }, 'one request cannot be charged under two tiers')
   t.strictSame(ask(tiers, { ...analyst, resource: { id: 'churn' } }).obligations, { tier: 'slow' })
 })

@@ -10,9 +10,9 @@ t.test('windows are read strictly', async (t) => {
   for (const [value, message] of [
     [undefined, 'limits must be a list'],
     [[], 'limits must be a list of at least one window'],
-    [[{ ...minute, name: 'per minute' }], 'limits[0].name must be a name of at most 32'],
+    [[{ ...minute, name: 'per minute' }], 'limits[0].name must be a name of at most 64'],
     [[{ ...minute, name: 'a\n' }], 'limits[0].name must be'],
-    [[{ ...minute, name: 'x'.repeat(33) }], 'limits[0].name must be'],
+    [[{ ...minute, name: 'x'.repeat(65) }], 'limits[0].name must be'],
     [[{ ...minute, quota: 0 }], 'limits[0].quota must be'],
     [[{ ...minute, quota: 1e15 }], 'limits[0].quota must be'],
     [[{ ...minute, windowSeconds: 0 }], 'limits[0].windowSeconds must be'],
@@ -29,6 +29,11 @@ t.test('a tier has its windows, a tier that is not listed those of the default',
   t.same(tiers.windowsOf('pro'), [minute, hour])
   t.equal(tiers.windowsOf('pro'), tiers.windowsOf('pro'))
   for (const tier of ['free', 'enterprise', '', '__proto__', 'constructor']) t.same(tiers.windowsOf(tier), [minute])
+  t.same(tiers.windowsBeside('pro'), [{ ...minute, name: `pro.${minute.name}` }, { ...hour, name: `pro.${hour.name}` }])
+  t.equal(tiers.windowsBeside('pro'), tiers.windowsBeside('pro'))
+  for (const tier of ['enterprise', '', '__proto__']) t.equal(tiers.windowsBeside(tier), undefined)
+  const long = readTiers({ tiers: { ['t'.repeat(60)]: { windows: [minute] } }, defaultTier: 't'.repeat(60) }, 'limits')
+  t.throws(() => long.windowsBeside('t'.repeat(60)), { code: 'FMG_ERR_OPTION_INVALID', message: /windows\[0\]\.name must be a name of at most 64/ })
 })
 
 t.test('tiers are read strictly', async (t) => {

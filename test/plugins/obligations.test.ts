@@ -74,9 +74,10 @@ t.test('what nobody here can do denies', async (t) => {
   t.equal(await status(undefined), 200)
   t.equal(await status({}), 200)
   t.equal(await status({ mask: undefined, record: 'full-metadata' }), 200)
-  for (const unknown of [{ notify: 'ops' }, { mask: 'scores' }, { mask: [3] }, { tier: 3 }, { record: 'some' }, { record: 'full-metadata', delay: 1 }]) t.equal(await status(unknown), 403, JSON.stringify(unknown))
+  for (const unknown of [{ notify: 'ops' }, { notify: 'full-metadata' }, { mask: 'scores' }, { mask: [3] }, { tier: 3 }, { record: 'some' }, { record: 'full-metadata', delay: 1 }]) t.equal(await status(unknown), 403, JSON.stringify(unknown))
   t.equal(await status({ tier: 'slow' }), 403, 'nobody counts')
   t.equal(await status({ tier: 'slow' }, { rateLimit }), 200)
+  t.equal(await status({ tier: 3 }, { rateLimit }), 403)
 })
 
 t.test('in observe mode answers leave as they are', async (t) => {
@@ -136,6 +137,18 @@ t.test('where the body says what it is about, it is charged when that is known',
   t.equal((await ask(app, '/predict', { model: 'x' })).headers['ratelimit'], '"minute";r=0;t=60')
 })
 
+t.test('where no other tier can be due, nobody waits for the body', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(modelGuard, guardOptions({ rateLimit: { limiter: memoryLimiter({ now: () => 0 }), tiers, defaultTier: 'gold' } }))
+  app.post('/predict', { config: { access: { action: 'predict', resource: model(bodyMember('model')) } } }, async () => 'done')
+  const statuses = []
+  for (let index = 0; index < 4; index++) {
+    statuses.push((await app.inject({ method: 'POST', url: '/predict', payload: '{', headers: { ...ann.headers, 'content-type': 'application/json' } })).statusCode)
+  }
+  t.same(statuses, [400, 400, 400, 429])
+})
+
 t.test('a policy that fails is asked no other way', async (t) => {
   const failing: Policy = { id: 'own', tiers: ['slow'], decide: async () => await Promise.reject(new Error('down')) }
   const app = await answering(t, () => answer, { authorize: { policy: failing }, rateLimit: { limiter: memoryLimiter({ now: () => 0 }), tiers, defaultTier: 'gold' } })
@@ -168,7 +181,7 @@ policies:
   - { name: watched, effect: oblige, resource: { id: 'watched-*' }, obligations: { record: full-metadata } }
   - { name: never, effect: deny, resource: { id: 'never-*' }, obligations: { record: full-metadata } }
 `),
-      context: () => ({ environment: 'staging' })
+      context: () => ({ environment: 'staging', method: 'made up' })
     },
     audit: await auditIn(t.testdir())
   })

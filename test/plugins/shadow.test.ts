@@ -65,9 +65,11 @@ t.test('a candidate is not asked what no policy was asked', async (t) => {
   const shadow: Policy = { id: 'candidate', decide: () => { asked++; return { allowed: false, rule: null, reason: 'no-match' } } }
   const limited: Principal = { id: 'bot', type: 'service', tier: 'gold', roles: ['analyst'], org: 'acme', scopes: [], attributes: {}, credential: { method: 'api-key', id: 'k', limitedTo: ['model:read'] } }
   const authenticate = { authenticators: [{ authenticate: ({ value }: PresentedCredential) => value === 'limited' ? limited : null }] }
-  const app = await guardedApp(t, guardOptions({ authenticate, authorize: { policy: live, shadow }, mode: 'observe' }))
+  const warnings: string[] = []
+  const app = await guardedApp(t, guardOptions({ authenticate, authorize: { policy: live, shadow }, mode: 'observe' }), { logger: { level: 'warn', stream: { write: (line) => { warnings.push(line) } } } })
   await app.inject({ method: 'POST', url: '/models/acme-1', payload: {} })
   const response = await app.inject({ method: 'POST', url: '/models/acme-1', payload: {}, headers: { authorization: 'Bearer limited' } })
   t.equal(response.statusCode, 200)
   t.equal(asked, 0)
+  t.notMatch(warnings.join(''), 'shadow')
 })
