@@ -41,6 +41,8 @@ interface Verified {
   readonly comesFrom?: (address: string) => boolean
   /** From then on, a use is noted. */
   noteAt: number
+  /** What the store stood by when it was last asked of the record. */
+  revision: object | null
 }
 
 // Stands for a digest that is not there, so that an unknown key id costs what a wrong secret costs.
@@ -62,8 +64,7 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
     recall (presented, facts) {
       if (!isMine(presented)) return null
       const known = verified.get(presented.value)
-      // The store gives the same object for as long as nothing about the key has changed.
-      if (known === undefined || store.recall?.(known.record.keyId) !== known.record) return null
+      if (known === undefined || !isUnchanged(known)) return null
       const now = clock()
       if (now >= known.expiresAt || known.comesFrom?.(facts.address) === false) return null
       noteUse(known, now)
@@ -85,6 +86,15 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
     },
     sourceOf: (principal) => sources.sourceOf(principal),
     vouches: (source, facts) => sources.vouches(source, facts)
+  }
+
+  function isUnchanged (known: Verified): boolean {
+    const revision = store.revision?.() ?? null
+    if (revision !== null && revision === known.revision) return true
+    // The store gives the same object for as long as nothing about the key has changed.
+    if (store.recall?.(known.record.keyId) !== known.record) return false
+    known.revision = revision
+    return true
   }
 
   function noteUse (known: Verified, now: number): void {
@@ -122,7 +132,7 @@ function checkKey (record: KeyRecord | null, secret: Secret | undefined, maxLife
   const expiresAt = Math.min(secret.expiresAt, record.issuedAt + maxLifetimeDays * dayMs)
   if (now >= expiresAt) throw bad(secret.whenOver)
   const comesFrom = record.allowedAddresses.length === 0 ? undefined : addressTest(record.allowedAddresses)
-  return { record, principal: principalOf(record, expiresAt), expiresAt, comesFrom, noteAt: 0 }
+  return { record, principal: principalOf(record, expiresAt), expiresAt, comesFrom, noteAt: 0, revision: null }
 }
 
 function principalOf ({ keyId, principal }: KeyRecord, expiresAt: number): Principal {

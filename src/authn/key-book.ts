@@ -33,6 +33,7 @@ export interface KeyUses {
 export function bookKeyStore (form: BookForm<KeyRecord>, book: SharedBook<KeyRecord>, uses: KeyUses): KeyStore {
   return {
     recall: (keyId) => book.isTrusted() ? book.current.records.get(keyId) ?? null : null,
+    revision: () => book.isTrusted() ? book.current : null,
     find (keyId) {
       if (!book.isTrusted()) throw unavailable(form, 'stale')
       return findInBook(book.current, keyId)

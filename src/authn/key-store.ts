@@ -38,6 +38,11 @@ export interface KeyStore {
    */
   recall? (keyId: string): KeyRecord | null
   /**
+   * Stands for all that `recall` would give now: another object once any record has changed, `null` while it would stand by none. Never
+   * throws. Spares looking up a record that cannot have changed; a store may leave it out.
+   */
+  revision? (): object | null
+  /**
    * The record of this key id.
    * @throws FMG_ERR_KEY_UNAVAILABLE when the store cannot be reached, or has not heard of changes for too long.
    * @throws FMG_ERR_CREDENTIAL_INVALID with reason `api-key-record-forged`.

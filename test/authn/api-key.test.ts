@@ -303,3 +303,32 @@ t.test('a store that cannot tell at once has every key verified each time, and m
   t.equal(authenticator.recall?.(header(key), requestFacts()), null)
   t.match(await listApiKeys(store), [{ id: 'ann', state: 'good', lastUsedAt: undefined }])
 })
+
+t.test('a record is looked up again only when the store stands by something else', async (t) => {
+  const inner = memoryStore()
+  let revision: object | null = {}
+  let lookedUp = 0
+  let isTrusted = true
+  const store: KeyStore = { ...inner, revision: () => revision, recall (keyId) { lookedUp++; return isTrusted ? inner.recall?.(keyId) ?? null : null } }
+  const authenticator = apiKey({ store, pepper })
+  const { key, keyId } = await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } })
+  await authenticator.authenticate(header(key), requestFacts())
+  const recalled = (times: number): number => {
+    lookedUp = 0
+    for (let index = 0; index < times; index++) t.ok(authenticator.recall?.(header(key), requestFacts()))
+    return lookedUp
+  }
+  t.equal(recalled(3), 1)
+  revision = {}
+  t.equal(recalled(3), 1, 'another record has changed')
+  revision = null
+  t.equal(recalled(3), 3)
+  isTrusted = false
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null, 'a store that stands by nothing')
+  isTrusted = true
+  revision = {}
+  t.equal(recalled(2), 1)
+  await store.update(keyId, (record) => ({ ...record, revokedAt: 1 }))
+  revision = {}
+  t.equal(authenticator.recall?.(header(key), requestFacts()), null)
+})

@@ -99,8 +99,10 @@ t.test('a store whose file is out of reach for longer than it may be refuses, or
       t.match(refusing.recall?.(keyId), { keyId }, 'until the bound it is trusted')
       now += 5001
       t.equal(refusing.recall?.(keyId), null)
+      t.equal(refusing.revision?.(), null)
       t.throws(() => refusing.find(keyId), { code: 'FMG_ERR_KEY_UNAVAILABLE', statusCode: 503, reason: 'key-store-stale' })
       t.match(serving.recall?.(keyId), { keyId })
+      t.type(serving.revision?.(), 'object')
       t.match(await serving.find(keyId), { keyId })
       const told = reasons.length
       await mend(file)
