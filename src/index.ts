@@ -20,6 +20,7 @@ export { listRoutes, type ListedRoute } from './plugins/routes.ts'
 
 export { guardError, isGuardError, type GuardError, type GuardErrorCode, type GuardErrorDetails } from './errors.ts'
 export type { Credential, CredentialMethod, Principal } from './principal.ts'
+export type { Fetch } from './bounded-fetch.ts'
 
 export type { Authenticator } from './authn/authenticator.ts'
 export type { PresentedCredential } from './authn/presented-credential.ts'
@@ -45,7 +46,6 @@ export { introspection, type IntrospectionOptions } from './authn/introspection.
 export type { JwtIssuerOptions } from './authn/jwt-issuer.ts'
 export type { ClaimNames, ClaimPath, Grants } from './authn/jwt-principal.ts'
 export type { SignatureAlgorithm } from './authn/verification-key.ts'
-export type { Fetch } from './authn/fetch-json.ts'
 export type { DeniableToken, Denial, DenyList, SharedDenyList, WritableDenyList } from './authn/deny-list.ts'
 export { memoryDenyList, type MemoryDenyList } from './authn/memory-deny-list.ts'
 export { fileDenyList, type FileDenyListOptions } from './authn/file-deny-list.ts'

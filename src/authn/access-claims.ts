@@ -1,5 +1,5 @@
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
 
 /** What an issuer's tokens are held against. */
 export interface ClaimRules {

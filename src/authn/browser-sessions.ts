@@ -1,15 +1,15 @@
+import { isTrustworthyUrl } from '../bounded-fetch.ts'
 import { havingMethods, integer, object, optionInvalid, withDefault, type Reader } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
+import type { JsonObject } from '../strict-json.ts'
 import type { Authenticator } from './authenticator.ts'
 import { badCredential } from './bad-credential.ts'
 import { cookieName } from './browser-cookie.ts'
-import { isTrustworthyUrl } from './fetch-json.ts'
 import type { SessionPrincipal } from './membership.ts'
 import type { RefreshFamilies } from './refresh-families.ts'
 import { sealer, type Sealer } from './sealed-text.ts'
 import { sessionCookie } from './session-cookie.ts'
-import type { JsonObject } from './strict-json.ts'
 import type { TokenIssuer } from './token-issuer.ts'
 
 export interface BrowserSessionsOptions {

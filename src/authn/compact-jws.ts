@@ -1,6 +1,6 @@
 import { compactVerify } from 'jose'
+import { parseStrictJson, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
-import { parseStrictJson, type JsonObject } from './strict-json.ts'
 import type { VerificationKey } from './verification-key.ts'
 
 /** The protected header (RFC 7515 section 4), as far as it is heeded. */

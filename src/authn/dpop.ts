@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint } from 'jose'
 import { guardError } from '../errors.ts'
 import { havingMethods, integer, object, optional, withDefault, type Reader } from '../options.ts'
+import { parseStrictJson, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
 import { parseCompactJws, verifyJws, type CompactJws } from './compact-jws.ts'
 import { dpopNonces, readNonceOptions, type DpopNonceOptions, type DpopNonces } from './dpop-nonces.ts'
 import type { ReplayStore } from './replay-store.ts'
 import type { RequestFacts } from './request-facts.ts'
-import { parseStrictJson, type JsonObject } from './strict-json.ts'
 import { readAsymmetricAlgorithms, readPublicJwk, type SignatureAlgorithm } from './verification-key.ts'
 
 export interface DpopOptions {

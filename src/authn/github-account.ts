@@ -1,8 +1,9 @@
+import type { Fetch, FetchLimits } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { anyThat, listOf, object, optional, type Read } from '../options.ts'
-import { fetchJson, type Fetch, type FetchLimits } from './fetch-json.ts'
+import { isJsonObject } from '../strict-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import { grantShape, memberPrincipal, type MemberGrant, type SessionPrincipal } from './membership.ts'
-import { isJsonObject } from './strict-json.ts'
 
 /** Something of GitHub's, by its id, which stays, or by its name, which can be given up and taken by a stranger. */
 export type GithubName = string | number

@@ -1,10 +1,11 @@
 import { createPublicKey, hash, verify } from 'node:crypto'
+import type { Fetch, FetchLimits } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { listOf, object, string } from '../options.ts'
+import { isJsonObject } from '../strict-json.ts'
 import { cachedKeys, type CachedKeysOptions } from './cached-keys.ts'
-import { fetchJson, type Fetch, type FetchLimits } from './fetch-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import type { KeySet } from './key-set.ts'
-import { isJsonObject } from './strict-json.ts'
 import type { VerificationKey } from './verification-key.ts'
 
 /** One secret that GitHub found in public. */

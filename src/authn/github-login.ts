@@ -1,6 +1,7 @@
+import { readUrl, type Fetch } from '../bounded-fetch.ts'
 import { havingMethods, integer, listOf, object, oneOf, optional, string, withDefault } from '../options.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
-import { readIssuerUrl, readUrl, type Fetch } from './fetch-json.ts'
+import { readIssuerUrl } from './fetch-json.ts'
 import { githubPrincipal, readGithubMembers, type GithubMembers } from './github-account.ts'
 import { readProviderId, type LoginProvider } from './login-provider.ts'
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
+import { parseStrictJson, type JsonObject } from '../strict-json.ts'
 import { checkClaims, checkType } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
 import { parseCompactJws, verifyJws } from './compact-jws.ts'
 import type { KeySet } from './key-set.ts'
-import { parseStrictJson, type JsonObject } from './strict-json.ts'
 import type { SignatureAlgorithm } from './verification-key.ts'
 
 export interface IdTokenRules {

@@ -1,7 +1,8 @@
+import type { Fetch, FetchLimits } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
-import { fetchJson, type Fetch, type FetchLimits } from './fetch-json.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
+import { fetchJson } from './fetch-json.ts'
 
 export interface IntrospectionEndpoint extends FetchLimits {
   readonly endpoint: string

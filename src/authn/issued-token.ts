@@ -1,12 +1,12 @@
 import { anyThat, listOf, object, optional, string } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { readScopes } from '../scope.ts'
+import type { JsonObject } from '../strict-json.ts'
 import type { AccessClaims } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
 import { principalMembers } from './principal-members.ts'
 import type { SigningKey } from './signing-key.ts'
 import { readSource, type Source } from './source.ts'
-import type { JsonObject } from './strict-json.ts'
 import { readBinding, type TokenBinding } from './token-binding.ts'
 
 /** What is to be said in a token of this server. */

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { allOptional, listOf, object, optional, recordOf, string, withDefault, type Read, type Reader } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { isScope } from '../scope.ts'
+import { isJsonObject } from '../strict-json.ts'
 import { actorOf, type AccessClaims } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
-import { isJsonObject } from './strict-json.ts'
 import type { TokenBinding } from './token-binding.ts'
 
 /** Where in a token a claim is: its name, or the names on the way to it. */

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import { isJsonObject } from './strict-json.ts'
+import { isJsonObject } from '../strict-json.ts'
 import { readPublicJwk, type SignatureAlgorithm, type VerificationKey } from './verification-key.ts'
 
 /** The keys an issuer signs with. */

@@ -1,7 +1,7 @@
 import { randomBase62 } from '../encoding.ts'
+import type { JsonObject } from '../strict-json.ts'
 import { cookieName, cookiePairs } from './browser-cookie.ts'
 import type { Sealer } from './sealed-text.ts'
-import type { JsonObject } from './strict-json.ts'
 
 /** How a request reached this server. */
 export interface Arrival {

@@ -1,9 +1,10 @@
+import type { Fetch, FetchLimits } from '../bounded-fetch.ts'
 import { listOf, object, string, withDefault, type Read } from '../options.ts'
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
-import { fetchJson, type Fetch, type FetchLimits } from './fetch-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import { claimAt, readClaimPath, type ClaimPath } from './jwt-principal.ts'
 import { grantShape, memberPrincipal, type MemberGrant, type SessionPrincipal } from './membership.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
 
 /** What people get of whom a claim says something. */
 export interface OpenidMembers extends MemberGrant {

@@ -1,7 +1,8 @@
+import { isTrustworthyUrl, type Fetch, type FetchLimits } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
-import { fetchJson, isTrustworthyUrl, type Fetch, type FetchLimits } from './fetch-json.ts'
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import type { LoginEndpoints } from './login-provider.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
 
 /** What an OpenID provider says of itself (OpenID Connect Discovery 1.0 section 3), as far as a login needs it. */
 export interface OpenidMetadata extends LoginEndpoints {

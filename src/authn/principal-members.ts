@@ -1,5 +1,5 @@
 import { anyThat, listOf, oneOf, optional, string, type Reader } from '../options.ts'
-import { isJsonObject } from './strict-json.ts'
+import { isJsonObject } from '../strict-json.ts'
 
 const attributes: Reader<Readonly<Record<string, unknown>>> = anyThat(isJsonObject, 'an object')
 

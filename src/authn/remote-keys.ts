@@ -1,7 +1,8 @@
+import { isTrustworthyUrl, type Fetch, type FetchLimits } from '../bounded-fetch.ts'
+import { isJsonObject } from '../strict-json.ts'
 import { cachedKeys, type CachedKeysOptions } from './cached-keys.ts'
-import { fetchJson, isTrustworthyUrl, type Fetch, type FetchLimits } from './fetch-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import { readJwks, type KeySet } from './key-set.ts'
-import { isJsonObject } from './strict-json.ts'
 import type { SignatureAlgorithm, VerificationKey } from './verification-key.ts'
 
 export interface RemoteKeysOptions extends CachedKeysOptions, FetchLimits {

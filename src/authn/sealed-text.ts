@@ -2,7 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { compactDecrypt, CompactEncrypt } from 'jose'
 import { guardError } from '../errors.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
-import { parseStrictJson, type JsonObject } from './strict-json.ts'
+import { parseStrictJson, type JsonObject } from '../strict-json.ts'
 
 /** Seals what a browser keeps for this server, so that nobody else reads or changes it. */
 export interface Sealer {

@@ -1,5 +1,5 @@
+import type { JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
-import type { JsonObject } from './strict-json.ts'
 
 /** What JWT-SVIDs are held against. */
 export interface SvidRules {

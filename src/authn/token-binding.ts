@@ -1,5 +1,5 @@
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
 
 /** What a token is bound to (RFC 7800): its holder must prove to have it. */
 export interface TokenBinding {

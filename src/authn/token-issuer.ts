@@ -1,16 +1,16 @@
+import { readUrl } from '../bounded-fetch.ts'
 import { randomBase62 } from '../encoding.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
+import { parseStrictJson } from '../strict-json.ts'
 import { checkClaims, checkType } from './access-claims.ts'
 import { badCredential } from './bad-credential.ts'
 import { maxTokenLength, parseCompactJws, verifyJws } from './compact-jws.ts'
 import { isKnownDenied, type WritableDenyList } from './deny-list.ts'
-import { readUrl } from './fetch-json.ts'
 import { claimsOf, readIssued, type IssuedToken, type TokenTerms } from './issued-token.ts'
 import { memoryDenyList } from './memory-deny-list.ts'
 import type { SigningKey } from './signing-key.ts'
 import type { SigningKeys } from './signing-keys.ts'
-import { parseStrictJson } from './strict-json.ts'
 
 /**
  * What a token is for, which is its `typ` (RFC 8725 section 3.11): one to present under `Authorization` (RFC 9068), or one in the cookie of a

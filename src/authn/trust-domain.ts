@@ -1,9 +1,10 @@
+import { readUrl, type Fetch } from '../bounded-fetch.ts'
 import { integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault } from '../options.ts'
+import { isJsonObject } from '../strict-json.ts'
 import { cachedKeys } from './cached-keys.ts'
-import { fetchJson, readUrl, type Fetch } from './fetch-json.ts'
+import { fetchJson } from './fetch-json.ts'
 import { fixedKeys, usableKeys, type KeySet } from './key-set.ts'
 import { isTrustDomain } from './spiffe-id.ts'
-import { isJsonObject } from './strict-json.ts'
 import type { VerificationKey } from './verification-key.ts'
 
 /** JWT-SVID section 2.1: no others, whatever a key would allow. */

@@ -1,6 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { listOf, oneOf, optionInvalid, type Reader } from '../options.ts'
-import { isJsonObject, type JsonObject } from './strict-json.ts'
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
 import { isFactorable } from './weak-modulus.ts'
 
 const asymmetric = ['ES256', 'ES384', 'ES512', 'Ed25519', 'EdDSA', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'] as const

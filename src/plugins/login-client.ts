@@ -1,8 +1,8 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { badCredential } from '../authn/bad-credential.ts'
 import type { LoginEndpoints, LoginProvider, ProviderTokens } from '../authn/login-provider.ts'
-import { isJsonObject, type JsonObject } from '../authn/strict-json.ts'
 import { guardError, type GuardError } from '../errors.ts'
+import { isJsonObject, type JsonObject } from '../strict-json.ts'
 
 /** What a browser is sent to a provider with, and what it keeps for its way back. */
 export interface Authorization {

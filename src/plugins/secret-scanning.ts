@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { readUrl, type Fetch } from '../authn/fetch-json.ts'
 import { alertFeedback, githubKeys, readGithubAlert, type AlertFeedback, type SecretAlert } from '../authn/github-alert.ts'
 import type { KeyStore } from '../authn/key-store.ts'
 import { endLeakedKeys } from '../authn/leaked-keys.ts'
 import { readPepperBytes } from '../authn/pepper.ts'
+import { readUrl, type Fetch } from '../bounded-fetch.ts'
 import { functionOf, havingMethods, integer, object, string, withDefault } from '../options.ts'
 import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
 

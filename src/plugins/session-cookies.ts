@@ -3,8 +3,8 @@ import { badCredential } from '../authn/bad-credential.ts'
 import { cookiePairs, setCookie } from '../authn/browser-cookie.ts'
 import type { BrowserSessions, RefreshPart, SessionPart } from '../authn/browser-sessions.ts'
 import type { ProviderTokens } from '../authn/login-provider.ts'
-import type { JsonObject } from '../authn/strict-json.ts'
 import { isGuardError } from '../errors.ts'
+import type { JsonObject } from '../strict-json.ts'
 import { factsOf } from './request-facts.ts'
 
 /** The cookies of a session. */

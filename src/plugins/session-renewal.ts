@@ -1,8 +1,8 @@
 import { badCredential } from '../authn/bad-credential.ts'
 import type { BrowserSessions, RefreshPart, SessionPart } from '../authn/browser-sessions.ts'
 import type { ProviderTokens } from '../authn/login-provider.ts'
-import type { JsonObject } from '../authn/strict-json.ts'
 import { isGuardError } from '../errors.ts'
+import type { JsonObject } from '../strict-json.ts'
 import type { LoginWay } from './login-steps.ts'
 import { keepOf } from './session-cookies.ts'
 

@@ -11,7 +11,7 @@ import Provider, { type ClientMetadata, type Configuration } from 'oidc-provider
 import t, { type Test } from 'tap'
 import { introspection } from '../../src/authn/introspection.ts'
 import { jwt } from '../../src/authn/jwt.ts'
-import type { Fetch } from '../../src/authn/fetch-json.ts'
+import type { Fetch } from '../../src/bounded-fetch.ts'
 import { mutualTls } from '../../src/plugins/mutual-tls.ts'
 import type { Issued } from '../helpers/certificates.ts'
 import { guardedApp, guardOptions } from '../helpers/guard.ts'

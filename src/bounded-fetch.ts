@@ -1,0 +1,67 @@
+import { optionInvalid, type Reader } from './options.ts'
+
+export interface FetchLimits {
+  /** For the whole answer. */
+  readonly timeoutMs: number
+  readonly maxBytes: number
+}
+
+/** What is used of `fetch`. */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+
+/** What is sent beside the URL. */
+export interface FetchRequest {
+  readonly method?: 'POST'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+}
+
+/** An answer whose body was not read yet. */
+export interface FetchAnswer {
+  readonly status: number
+  /** The body. @throws when there is more of it than may be, or it does not come in time. */
+  readonly read: () => Promise<Buffer>
+}
+
+/**
+ * Asks for JSON, within these limits.
+ * A redirect is a failure: who is asked does not choose which host this server talks to.
+ * @throws what `fetch` throws.
+ */
+export async function boundedFetch (fetch: Fetch, url: string, { timeoutMs, maxBytes }: FetchLimits, { headers, ...request }: FetchRequest = {}): Promise<FetchAnswer> {
+  const response = await fetch(url, {
+    ...request,
+    headers: { accept: 'application/json', ...headers },
+    redirect: 'error',
+    signal: AbortSignal.timeout(timeoutMs)
+  })
+  return { status: response.status, read: async () => await readBytes(response, maxBytes) }
+}
+
+async function readBytes ({ body }: Response, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  const parts: AsyncIterable<Uint8Array> | Uint8Array[] = body ?? []
+  for await (const chunk of parts) {
+    size += chunk.length
+    // Leaving the loop cancels the rest.
+    if (size > maxBytes) throw new Error(`more than ${maxBytes} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+const loopback = ['127.0.0.1', '[::1]', 'localhost']
+
+/** Whether what is asked of this URL comes from whom it names: `https:`, or `http:` to this machine itself. */
+export function isTrustworthyUrl (value: unknown): value is string {
+  if (typeof value !== 'string' || !URL.canParse(value)) return false
+  const { protocol, hostname, username, password, hash } = new URL(value)
+  return (protocol === 'https:' || (protocol === 'http:' && loopback.includes(hostname))) && username === '' && password === '' && hash === ''
+}
+
+/** An absolute URL, `https:` unless it is of this machine. */
+export const readUrl: Reader<string> = (value, path) => {
+  if (!isTrustworthyUrl(value)) throw optionInvalid(path, 'an https URL without user, password and fragment', value)
+  return value
+}
