@@ -7,7 +7,8 @@ const tokens = /("(?:[^"\\]|\\.)*")(\s*:)?|[{[]|[}\]]/g
 const maxDepth = 16
 
 /**
- * Reads bytes as one JSON object that every parser reads alike: strict UTF-8, no member twice, no lone surrogate, at most 16 levels.
+ * Reads bytes as one JSON object that every parser reads alike: strict UTF-8, no member twice, none named `__proto__`, no lone surrogate,
+ * at most 16 levels.
  * @returns `null` for anything else.
  */
 export function parseStrictJson (bytes: Uint8Array): JsonObject | null {
@@ -38,8 +39,11 @@ function isUnambiguous (text: string): boolean {
     }
     const value = String(JSON.parse(string))
     const names = open.at(-1)
-    if (!value.isWellFormed() || (colon !== undefined && names?.has(value) === true)) return false
-    if (colon !== undefined) names?.add(value)
+    if (!value.isWellFormed()) return false
+    if (colon === undefined) continue
+    // Harmless as it was read, it becomes a prototype in the hands of whoever copies it by assignment.
+    if (names?.has(value) === true || value === '__proto__') return false
+    names?.add(value)
   }
   return true
 }
