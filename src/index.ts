@@ -7,6 +7,7 @@ export { models, type ModelHandle, type Models, type ModelsOptions } from './plu
 export { rateLimit, type RateLimitOptions } from './plugins/rate-limit.ts'
 export type { Cost } from './plugins/route-rules.ts'
 export { secretScanning, type SecretScanningOptions } from './plugins/secret-scanning.ts'
+export { policyDecisionPoint, type PolicyDecisionPointOptions } from './plugins/policy-decision-point.ts'
 export { protectedResource } from './plugins/protected-resource.ts'
 export type { ResourceMetadataOptions } from './authn/resource-metadata.ts'
 export type { Access } from './plugins/access.ts'
@@ -93,7 +94,7 @@ export { redisRefreshStore, type RedisRefreshStoreOptions } from './authn/redis-
 export { loadPolicy, parsePolicy, type FilePolicy } from './authz/file-policy.ts'
 export type { Explanation, RoleAnswer, RuleAnswer, UnmetConstraint } from './authz/explain.ts'
 export { watchPolicy, type PolicyChange, type WatchedPolicy, type WatchedPolicyOptions } from './authz/watched-policy.ts'
-export type { Context, Decision, Policy, Resource } from './authz/policy.ts'
+export type { AskedPrincipal, Context, Decision, Policy, Resource } from './authz/policy.ts'
 export { testPolicy, type TestResult } from './authz/policy-tests.ts'
 
 export type { Limiter, LimitOutcome, LimitRequest, Window } from './limits/limiter.ts'

@@ -1,10 +1,9 @@
-import type { Principal } from '../principal.ts'
-import type { Context, Resource } from './policy.ts'
+import type { AskedPrincipal, Context, Resource } from './policy.ts'
 import { type Place, policyInvalid, quote, unknownWord } from './node.ts'
 
 /** One question put to the policy. */
 export interface Question {
-  readonly principal: Principal
+  readonly principal: AskedPrincipal
   /** The principal's roles, or those assigned to one whose credential brings none. */
   readonly roles: readonly string[]
   readonly action: string
@@ -42,11 +41,11 @@ const ownAttributes = [
   attribute('principal.tier', true, (question) => question.principal.tier),
   attribute('principal.roles', true, (question) => question.roles),
   attribute('principal.scopes', true, (question) => question.principal.scopes),
-  attribute('principal.credential.method', true, (question) => question.principal.credential.method),
-  attribute('principal.credential.id', true, (question) => question.principal.credential.id),
-  attribute('principal.credential.issuer', true, (question) => question.principal.credential.issuer),
-  attribute('principal.credential.expiresAt', false, (question) => question.principal.credential.expiresAt),
-  attribute('principal.credential.boundTo', true, (question) => question.principal.credential.boundTo),
+  attribute('principal.credential.method', true, (question) => question.principal.credential?.method),
+  attribute('principal.credential.id', true, (question) => question.principal.credential?.id),
+  attribute('principal.credential.issuer', true, (question) => question.principal.credential?.issuer),
+  attribute('principal.credential.expiresAt', false, (question) => question.principal.credential?.expiresAt),
+  attribute('principal.credential.boundTo', true, (question) => question.principal.credential?.boundTo),
   attribute('resource.id', true, (question) => question.resource.id),
   attribute('resource.org', true, (question) => question.resource.org)
 ]

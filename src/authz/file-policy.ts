@@ -5,7 +5,7 @@ import { type PolicySource, readDocument } from './document.ts'
 import { compileObliging, withDue } from './due.ts'
 import { explain, type Explanation } from './explain.ts'
 import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
-import type { Context, Decision, Resource } from './policy.ts'
+import type { AskedPrincipal, Context, Decision, Resource } from './policy.ts'
 import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
 import { optional, readShape, required } from './readers.ts'
 import { decideByRole, readRoles, type Role } from './roles.ts'
@@ -83,7 +83,7 @@ const unreadable = policyError(null)
 function decider ({ roles, assignments, rules }: PolicyFile): FilePolicy['decide'] {
   const index = compileRules(rules)
   const obliging = compileObliging(rules)
-  return function decide (principal: Principal, action: string, resource: Resource, context: Context): Decision {
+  return function decide (principal: AskedPrincipal, action: string, resource: Resource, context: Context): Decision {
     try {
       const question = assignRoles(assignments, { principal, roles: principal.roles, action, resource, context })
       const concerned = candidates(index, question)

@@ -3,7 +3,7 @@ import { attributeOf } from './attribute.ts'
 import { type PolicySource, readDocument } from './document.ts'
 import { type MappingNode, type Place, type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import { areSameObligations, readObligations } from './obligations.ts'
-import type { Context, Decision, Obligations, Policy, Resource } from './policy.ts'
+import type { AskedPrincipal, Context, Decision, Obligations, Policy, Resource } from './policy.ts'
 import { optional, plainRecord, readMapping, readName, readShape, readText, readWord, required } from './readers.ts'
 import type { Effect } from './rule.ts'
 
@@ -137,5 +137,5 @@ export function testPolicy (policy: TestedPolicy): readonly TestResult[] {
 /** A policy that decides at once, and the tests of its file. */
 export interface TestedPolicy extends Policy {
   readonly testCases: readonly PolicyTest[]
-  decide (principal: Principal, action: string, resource: Resource, context: Context): Decision
+  decide (principal: AskedPrincipal, action: string, resource: Resource, context: Context): Decision
 }

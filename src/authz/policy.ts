@@ -1,4 +1,4 @@
-import type { Principal } from '../principal.ts'
+import type { Credential, Principal } from '../principal.ts'
 
 /** What is asked for (AuthZEN 1.0 resource). */
 export interface Resource {
@@ -7,6 +7,16 @@ export interface Resource {
   /** The org that owns it; a role reaches only its holder's own org unless it says otherwise. */
   readonly org?: string
   readonly attributes: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Whom a policy is asked about: a principal of this server, or somebody whom another describes (AuthZEN 1.0 subject), in whatever words it has
+ * for types. What it does not say of tier and credential is not known, and a rule that asks for it is not met.
+ */
+export interface AskedPrincipal extends Omit<Principal, 'type' | 'tier' | 'credential'> {
+  readonly type: string
+  readonly tier?: string
+  readonly credential?: { readonly [K in keyof Credential]?: K extends 'method' ? string : Credential[K] }
 }
 
 /** The circumstances: the server's environment, time, address, method. */
@@ -42,5 +52,5 @@ export interface Policy {
   readonly id: string
   /** Tiers that its decisions may oblige to: with any, it is asked before the request is charged. Left out: none. */
   readonly tiers?: readonly string[]
-  decide (principal: Principal, action: string, resource: Resource, context: Context): Decision | Promise<Decision>
+  decide (principal: AskedPrincipal, action: string, resource: Resource, context: Context): Decision | Promise<Decision>
 }
