@@ -1,5 +1,6 @@
 import { guardError, isGuardError } from '../errors.ts'
 import type { Batch, BatchSemantic } from './authzen-batch.ts'
+import { writeObligations } from './authzen-obligations.ts'
 import { readQuestion, type AuthzenQuestion } from './authzen-question.ts'
 import type { Context, Decision, Policy } from './policy.ts'
 
@@ -21,12 +22,15 @@ export interface DecisionPoint {
 }
 
 /** Answers one question. A policy that throws denies. */
-export async function answer (point: DecisionPoint, { principal, action, resource, context }: AuthzenQuestion): Promise<AuthzenAnswer> {
+export async function answer (point: DecisionPoint, { principal, action, resource, context: said }: AuthzenQuestion): Promise<AuthzenAnswer> {
   const { policy, circumstances, tellReasons, onError } = point
   try {
-    const decision = await policy.decide(principal, action, resource, { ...circumstances, ...context })
-    if (!decision.allowed) return { decision: false, ...tellReasons && { context: { reason_admin: reasonOf(decision) } } }
-    return { decision: true }
+    const decision = await policy.decide(principal, action, resource, { ...circumstances, ...said })
+    const context = {
+      ...tellReasons && !decision.allowed && { reason_admin: reasonOf(decision) },
+      ...decision.obligations !== undefined && { obligations: writeObligations(decision.obligations) }
+    }
+    return { decision: decision.allowed, ...Object.keys(context).length > 0 && { context } }
   } catch (error) {
     onError(error)
     return failed(error)

@@ -1,10 +1,13 @@
 import Fastify from 'fastify'
 import t from 'tap'
+import { authzen } from '../../src/authz/authzen-policy.ts'
+import type { Fetch } from '../../src/bounded-fetch.ts'
 import { guardError } from '../../src/errors.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { policyDecisionPoint } from '../../src/plugins/policy-decision-point.ts'
 import { protectedResource } from '../../src/plugins/protected-resource.ts'
 import { fixed, resource } from '../../src/plugins/resource.ts'
+import { freezePrincipal } from '../../src/principal.ts'
 import { asPrincipal } from '../../src/testing.ts'
 import { asPep, decisionPointFor } from '../helpers/decision-point.ts'
 import { auditIn, guardOptions, policy, recordsIn } from '../helpers/guard.ts'
@@ -153,6 +156,29 @@ t.test('a denial says which rule made it only where the server says so', async (
   t.same((await ask('evaluation', remove)).json(), { decision: false, context: { reason_admin: { 403: 'forbidden by rule:nobody deletes in production' } } })
   t.same((await ask('evaluation', elsewhere)).json(), { decision: false, context: { reason_admin: { 403: 'no-match' } } })
   t.same((await ask('evaluation', predict)).json(), { decision: true })
+})
+
+t.test('what a decision obliges to is handed over, and a client of this package meets it', async (t) => {
+  const obliging = `
+version: 1
+policies:
+  - { name: all, effect: allow, action: '*', obligations: { mask: [a.b], tier: gold } }
+  - { name: nobody deletes, effect: deny, action: [delete], obligations: { record: full-metadata } }
+`
+  const { app, ask } = await decisionPointFor(t, obliging)
+  const custom = (id: string, value: unknown): unknown => ({ id, type: 'custom', properties: { vendor: 'fastify-model-guard', [id]: value } })
+  t.same((await ask('evaluation', predict)).json(), { decision: true, context: { obligations: [custom('mask', ['a.b']), custom('tier', 'gold')] } })
+  const remove = { ...predict, action: { name: 'delete' } }
+  t.same((await ask('evaluations', { evaluations: [remove] })).json(), { evaluations: [{ decision: false, context: { obligations: [custom('record', 'full-metadata')] } }] })
+  const injected: Fetch = async (url, { body }) => {
+    const response = await app.inject({ method: 'POST', url, payload: String(body), headers: { ...asPep(), 'content-type': 'application/json' } })
+    return new Response(response.body, { status: response.statusCode })
+  }
+  const principal = freezePrincipal({ id: 'ann', type: 'user', tier: 'standard', roles: [], scopes: [], attributes: {}, credential: { method: 'jwt', id: 'k' } })
+  const decide = async (action: string, tiers: readonly string[]): Promise<unknown> => await authzen({ url: 'https://pdp.example', fetch: injected, tiers }).decide(principal, action, { type: 'model', id: 'fraud', attributes: {} }, {})
+  t.match(await decide('predict', ['gold']), { allowed: true, obligations: { mask: ['a.b'], tier: 'gold' } })
+  t.match(await decide('predict', []), { allowed: false, reason: 'policy-error' })
+  t.match(await decide('delete', []), { allowed: false, reason: 'forbidden', obligations: { record: 'full-metadata' } })
 })
 
 t.test('a policy that throws, or gives what is no decision, denies', async (t) => {
