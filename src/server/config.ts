@@ -75,6 +75,16 @@ const readConfig = object({
   clientCertificates: optional(readClientCertificates),
   /** Policy file. Default `policy.yaml` in the data folder. */
   policy: optional(string()),
+  /** An AuthZEN decision point that is asked instead of a policy file, as in {@link AuthzenOptions}. Its answers may oblige to `tiers` alone. Default: none. */
+  decisionPoint: optional(object({
+    url: readUrl,
+    evaluationUrl: optional(readUrl),
+    tokenFile: optional(string()),
+    /** The property of a subject that its roles are told in; Cerbos reads `cerbos.roles`. */
+    rolesProperty: withDefault(string(), 'roles'),
+    tiers: optional(listOf(string())),
+    timeoutMs: optional(integer({ min: 1, max: 60_000 }))
+  })),
   /** A candidate: where it would decide otherwise than the policy, the record of the request says so. Default: none. */
   shadowPolicy: optional(string()),
   /** Public keys, in PEM, of which one must have signed the policy file (`model-guard policy sign`). Default: it need not be signed. */
@@ -138,10 +148,12 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const { listen: { tls }, keys, clientCertificates, login } = config
   const inFolder = (name: string): string => path.resolve(folder, name)
   if (keys.store === 'redis' && (config.redis === undefined || keys.pepperFile === undefined)) throw optionInvalid(`${path.basename(file)}.keys`, 'given with redis and keys.pepperFile, the same for all nodes', keys.store)
+  if (config.decisionPoint !== undefined && (config.policy !== undefined || config.policyKeyFiles !== undefined)) throw optionInvalid(`${path.basename(file)}.decisionPoint`, 'given without policy and policyKeyFiles', config.decisionPoint)
   return {
     ...config,
     data: inFolder(config.data),
     policy: mapped(config.policy, inFolder),
+    decisionPoint: mapped(config.decisionPoint, (point) => ({ ...point, tokenFile: mapped(point.tokenFile, inFolder) })),
     shadowPolicy: mapped(config.shadowPolicy, inFolder),
     policyKeyFiles: config.policyKeyFiles?.map(inFolder),
     keys: { ...keys, pepperFile: mapped(keys.pepperFile, inFolder) },

@@ -6,6 +6,8 @@ import { openIdentities } from '../audit/identities.ts'
 import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import { jwt } from '../authn/jwt.ts'
+import type { Policy } from '../authz/policy.ts'
+import type { WatchedPolicy } from '../authz/watched-policy.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
@@ -19,6 +21,7 @@ import { adminRoutes } from './admin.ts'
 import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
+import { askedPolicy, offerDecisions } from './decision-point.ts'
 import { offerLogin, openSessions } from './login.ts'
 import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
@@ -78,7 +81,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     ...issuers.length > 0 ? [jwt({ issuers, ...tokens !== null && { denyList: tokens.denyList, dpop: tokens.dpop } })] : [],
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
   ])
-  const policy = await openPolicy(app, config, data)
+  const { policy, watched } = await policyOf(app, config, data)
   const shadow = await openShadow(app, config)
   const options = {
     mode: config.mode,
@@ -91,10 +94,18 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   await announceTokens(app, tokens, config)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
-  recordReloads(policy, audit.log, app.log)
+  if (watched !== null) recordReloads(watched, audit.log, app.log)
   await app.register(modelGuard, { ...options, audit })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)
+  if (watched !== null) await offerDecisions(app, watched, config)
+}
+
+/** This server's own, or that of the decision point that is asked instead. */
+async function policyOf (app: FastifyInstance, config: ServerConfig, data: DataFolder): Promise<{ readonly policy: Policy, readonly watched: WatchedPolicy | null }> {
+  if (config.decisionPoint !== undefined) return { policy: askedPolicy(config.decisionPoint), watched: null }
+  const watched = await openPolicy(app, config, data)
+  return { policy: watched, watched }
 }
 
 /** Clients are asked for a certificate where TLS ends here; where a proxy ends it, they were asked there. */
