@@ -122,4 +122,5 @@ t.test('of what it overrides, a question takes only what it needs and does not h
   t.match(first({ resource }, { resource: { id: null, type: 'x' } }), { resource: { id: null, type: 'x' } }, 'what is null is there')
   t.match(first({ resource: {} }, { resource: { id: 'x' } }), { resource: { id: 'x', type: undefined } })
   t.match(first({ resource }, { resource: 'x' }), { resource: 'x' })
+  t.match(first({}, { resource: { id: 'x' } }), { resource: { id: 'x', type: undefined } })
 })

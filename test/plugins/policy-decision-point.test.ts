@@ -90,7 +90,14 @@ t.test('what is no request is refused with a text', async (t) => {
   await refused('evaluations', { ...predict, options: [] }, /options must be an object/)
   await refused('evaluations', { ...predict, options: { evaluations_semantic: 'any' } }, /evaluations_semantic must be one of execute_all, deny_on_first_deny, permit_on_first_permit/)
   t.equal((await ask('evaluation', predict, { 'content-type': 'application/json; charset=utf-8' })).statusCode, 200)
-  t.equal((await ask('evaluation', { ...predict, padding: ' '.repeat(1_048_576) })).statusCode, 413)
+})
+
+t.test('a request has at most a megabyte, whatever else the server takes', async (t) => {
+  const { ask } = await decisionPointFor(t, text, {}, {}, { bodyLimit: 10_000_000 })
+  for (const endpoint of ['evaluation', 'evaluations']) {
+    t.equal((await ask(endpoint, { ...predict, padding: ' '.repeat(1_000_000) })).statusCode, 200)
+    t.equal((await ask(endpoint, { ...predict, padding: ' '.repeat(1_048_576) })).statusCode, 413)
+  }
 })
 
 t.test('JSON that parsers read differently is no way past a rule', async (t) => {
@@ -171,7 +178,7 @@ policies:
   const remove = { ...predict, action: { name: 'delete' } }
   t.same((await ask('evaluations', { evaluations: [remove] })).json(), { evaluations: [{ decision: false, context: { obligations: [custom('record', 'full-metadata')] } }] })
   const injected: Fetch = async (url, { body }) => {
-    const response = await app.inject({ method: 'POST', url, payload: String(body), headers: { ...asPep(), 'content-type': 'application/json' } })
+    const response = await app.inject({ method: 'POST', url, payload: typeof body === 'string' ? body : '', headers: { ...asPep(), 'content-type': 'application/json' } })
     return new Response(response.body, { status: response.statusCode })
   }
   const principal = freezePrincipal({ id: 'ann', type: 'user', tier: 'standard', roles: [], scopes: [], attributes: {}, credential: { method: 'jwt', id: 'k' } })
@@ -208,6 +215,14 @@ t.test('a failure of the server is told by its status, and by no more', async (t
 t.test('a dependency of the guard that is down is told with its headers', async (t) => {
   const { ask } = await decisionPointFor(t, text, {}, { authenticate: { authenticators: [{ isMine: () => true, authenticate: async () => { throw guardError('FMG_ERR_ISSUER_UNAVAILABLE', { headers: { 'retry-after': '5' } }) } }] } })
   t.match(await ask('evaluation', predict), { statusCode: 503, headers: { 'retry-after': '5' }, body: 'the issuer cannot be reached' })
+})
+
+t.test('without its record no answer leaves, and the refusal says when to ask again', async (t) => {
+  const { identities, log } = await auditIn(t.testdir())
+  t.teardown(() => log.close())
+  const failing = { ...log, append: (_record: unknown, done: (error: Error, seq: number) => void) => { done(new Error('disk full'), -1) } }
+  const { ask } = await decisionPointFor(t, text, {}, { audit: { identities, log: failing } })
+  t.match(await ask('evaluation', predict), { statusCode: 503, headers: { 'retry-after': '5' }, body: 'the audit log cannot be written' })
 })
 
 t.test('the record says how many were asked about and allowed, and names none of them', async (t) => {
