@@ -90,6 +90,8 @@ export { refreshTokenPattern } from './authn/refresh-token.ts'
 export { memoryRefreshStore, type MemoryRefreshStoreOptions } from './authn/memory-refresh-store.ts'
 export { redisRefreshStore, type RedisRefreshStoreOptions } from './authn/redis-refresh-store.ts'
 
+export { checkPolicy, type CheckPolicyOptions, type PolicyCheck } from './authz/check-policy.ts'
+export type { Finding } from './authz/finding.ts'
 export { loadPolicy, parsePolicy, type FilePolicy } from './authz/file-policy.ts'
 export type { Explanation, RoleAnswer, RuleAnswer, UnmetConstraint } from './authz/explain.ts'
 export { watchPolicy, type PolicyChange, type WatchedPolicy, type WatchedPolicyOptions } from './authz/watched-policy.ts'

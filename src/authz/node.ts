@@ -56,7 +56,17 @@ export function unknownWord (place: Place, kind: string, word: string, known: re
 
 /** A text in quotes for a message: on one line, and cut when long. */
 export function quote (text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text).replace(unprintable, escapeCharacter)
+  return onOneLine(JSON.stringify(shortened(text)))
+}
+
+/** A text for a message, on one line. */
+export function onOneLine (text: string): string {
+  return text.replace(unprintable, escapeCharacter)
+}
+
+/** A text that is cut when it is long. */
+export function shortened (text: string): string {
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 
 // Beyond what JSON escapes: what breaks lines, and what turns the direction of writing, in somebody's terminal.
