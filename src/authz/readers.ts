@@ -2,7 +2,7 @@ import { maxSegment } from '../glob.ts'
 import { type MappingNode, type PolicyNode, policyInvalid, quote, unexpected, unknownWord } from './node.ts'
 
 // A name is printed and recorded: one that breaks its line, or turns the direction of writing, would look like something else.
-const misleading = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u
+const misleading = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\u200b\u2060\ufeff]/u
 
 /** A string of at least one character. */
 export function readText (node: PolicyNode, expected = 'a string'): string {
