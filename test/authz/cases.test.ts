@@ -98,7 +98,7 @@ async function server (t: Test): Promise<{ app: FastifyInstance, reached: string
   const app = Fastify()
   t.teardown(() => app.close())
   const pepper = randomBytes(32)
-  const store = await fileKeyStore({ file: path.join(t.testdir(), 'keys.json'), pepper })
+  const store = await fileKeyStore({ file: path.join(t.testdir(), 'keys.json'), pepper, onError: () => undefined })
   t.teardown(() => store.close())
   await app.register(modelGuard, { authenticate: { authenticators: [apiKey({ store, pepper })] }, authorize: { policy, context: () => ({ environment: 'production' }) } })
   const reached: string[] = []
