@@ -1,4 +1,5 @@
 import { Composer, CST, isMap, isScalar, isSeq, Lexer, LineCounter, type Pair, type ParsedNode, Parser, YAMLParseError } from 'yaml'
+import { inWords } from './yaml-words.ts'
 import { type MappingNode, type Member, type Place, type PolicyNode, policyInvalid, quote, type ScalarNode } from './node.ts'
 
 /** Where a policy file comes from. */
@@ -46,6 +47,7 @@ export function readDocument (text: string, { source, maxBytes = defaultMaxBytes
   return toNode(compose(tokensOf(text, lines, place), text.length, place), place, 0)
 }
 
+const quotable = new Set(['*', '&', '!'])
 const refusedLexemes = new Map([['alias', 'no alias'], ['anchor', 'no anchor'], ['tag', 'no tag'], ['directive-line', 'no directive']])
 
 /** Cuts the text into tokens, and stops at the first that no policy file may hold, before anything is built from it. */
@@ -53,7 +55,7 @@ function * tokensOf (text: string, lines: LineCounter, place: Placer): Generator
   const parser = new Parser(lines.addNewLine)
   for (const lexeme of new Lexer().lex(text)) {
     const refused = refusedLexemes.get(String(CST.tokenType(lexeme)))
-    if (refused !== undefined) throw policyInvalid(place(parser.offset), `expected ${refused}, got ${quote(lexeme)}`)
+    if (refused !== undefined) throw policyInvalid(place(parser.offset), `expected ${refused}, got ${quote(lexeme)}${quotable.has(lexeme.charAt(0)) ? '; put text that begins so in quotes' : ''}`)
     yield * parser.next(lexeme)
     refuseDeep(parser, place)
   }
@@ -83,7 +85,7 @@ function compose (tokens: Iterable<CST.Token>, end: number, place: Placer): Pars
     }
     return contents[0] ?? null
   } catch (error) {
-    throw error instanceof YAMLParseError ? policyInvalid(place(error.pos[0]), error.message, error) : error
+    throw error instanceof YAMLParseError ? policyInvalid(place(error.pos[0]), inWords(error.message), error) : error
   }
 }
 

@@ -42,7 +42,7 @@ export function policyInvalid (place: Place, expected: string, cause?: unknown):
 
 /** The refusal of one value: what was expected, and what stood there. */
 export function unexpected (node: PolicyNode, expected: string): Error {
-  return policyInvalid(node.place, `expected ${expected}, got ${describe(node)}`)
+  return policyInvalid(node.place, `expected ${onOneLine(expected)}, got ${describe(node)}`)
 }
 
 /** The refusal of a word: what it should have been, with the nearest known one. */
@@ -82,6 +82,7 @@ function escapeCharacter (character: string): string {
 }
 
 function describe (node: PolicyNode): string {
+  if (node.kind === 'list' && node.items.length === 0) return 'an empty list'
   if (node.kind !== 'scalar') return `a ${node.kind}`
   if (node.value === null) return 'nothing'
   return typeof node.value === 'string' ? quote(node.value) : String(node.value)

@@ -93,8 +93,8 @@ t.test('what multiplies, repeats or never ends is refused within a second', asyn
   const rule = (said: string): string => `version: 1\npolicies: [{ name: r, effect: allow, action: read, resource: { x: ${said} } }]`
   const laughs = `a: &a [x]\n${Array.from({ length: 9 }, (_, index) => `b${index}: &b${index} [${'*a, '.repeat(9)}]\n`).join('')}`
   for (const [name, text, expected] of [
-    ['an alias bomb', laughs, 'p:1:4: expected no anchor, got "&a"'],
-    ['a merge of itself', 'version: 1\nroles: &a { <<: *a }', 'p:2:8: expected no anchor, got "&a"'],
+    ['an alias bomb', laughs, 'p:1:4: expected no anchor, got "&a"; put text that begins so in quotes'],
+    ['a merge of itself', 'version: 1\nroles: &a { <<: *a }', 'p:2:8: expected no anchor, got "&a"; put text that begins so in quotes'],
     ['names that are given twice', `version: 1\nroles: { ${'a: 1, '.repeat(20_000)} }`, 'p:2:16: expected each name once, got "a" again'],
     ['a name given twice', 'version: 1\nroles: { a: { permissions: [x:y] }, "\\u0061": { permissions: ["*"] } }', 'p:2:37: expected each name once, got "a" again'],
     ['a million errors', megabytes(0.9, '} '), 'p:1:1: Unexpected flow-map-end token in YAML document: "}"'],
@@ -102,7 +102,7 @@ t.test('what multiplies, repeats or never ends is refused within a second', asyn
     ['an explicit key of a megabyte', `version: 1\n? ${megabytes(0.9, 'k')}\n: 1`, `p:2:3: unknown key "${'k'.repeat(60)}…"; known are version, roles, assignments, policies, tests`],
     ['a number of a megabyte', rule(megabytes(0.9, '9')), 'p:2:67: expected a number that keeps its value; put an id in quotes'],
     ['a number beyond all', rule('1e999999999'), 'p:2:67: expected a number that keeps its value; put an id in quotes'],
-    ['a text without end', `version: 1\nroles: "${megabytes(0.9, '\\\\')}`, /^p:2:\d+: Missing closing "quote$/],
+    ['a text without end', `version: 1\nroles: "${megabytes(0.9, '\\\\')}`, /^p:2:\d+: Missing closing " quote; /],
     ['references without end', rule(`"${megabytes(0.9, '$' + '{')}"`), 'p:2:67: expected a } that closes the reference "${"'],
     ['a million tabs', `version: 1\nroles:\n${megabytes(0.9, '\t')}x: 1`, /^p:3:1: Tabs are not allowed as indentation/],
     ['a million documents', megabytes(0.9, '---\n'), 'p:2:1: expected one document'],
