@@ -6,7 +6,7 @@ import type { Finding } from './finding.ts'
 import { type MappingNode, onOneLine, type Place, quote, shortened } from './node.ts'
 import { readMapping } from './readers.ts'
 import { findRoles } from './role-findings.ts'
-import { type Coverage, coverageBy } from './rule-coverage.ts'
+import { coverageBy } from './rule-coverage.ts'
 import type { Alternative, Atom } from './said.ts'
 import { wordsOf } from './said-relations.ts'
 
@@ -40,31 +40,28 @@ export function checkPolicy (text: string, options: CheckPolicyOptions): PolicyC
 }
 
 function findRules (rules: readonly ComparedRule[]): Omit<PolicyCheck, 'policy'> {
-  const ofEffect = (effect: ComparedRule['effect']): readonly ComparedRule[] => rules.filter((rule) => rule.effect === effect)
-  // What is said of more than the effect is not said by another rule.
-  const asGood = (effect: ComparedRule['effect']): Coverage => coverageBy(ofEffect(effect).filter(({ hasObligations }) => !hasObligations))
-  const denying = coverageBy(ofEffect('deny'))
-  const same = { allow: asGood('allow'), deny: asGood('deny') }
+  const allowing = coverageBy(rules.filter(({ effect }) => effect === 'allow'))
+  const denying = coverageBy(rules.filter(({ effect }) => effect === 'deny'))
   const leftOut = new Set<ComparedRule>()
-  // Of two rules that say the same, the later one says nothing new.
-  const findings = rules.toReversed().flatMap((rule) => {
-    const { effect, hasObligations } = rule
+  const find = (rule: ComparedRule): readonly Finding[] => {
     const contradiction = contradictionIn(rule.clauses, 'matches')
     if (contradiction !== undefined) return [neverMatches(rule, contradiction)]
-    const denial = effect === 'allow' ? denying.coverOf(rule, 'matches', 'not-missed', leftOut) : undefined
+    // What it obliges to is due whoever decides.
+    if (rule.hasObligations) return []
+    const denial = rule.effect === 'allow' ? denying.coverOf(rule, 'matches', 'not-missed', leftOut) : undefined
     if (denial !== undefined) return [overridden(rule, denial)]
-    const outcome = effect === 'allow' ? 'matches' : 'not-missed'
-    const other = hasObligations ? undefined : same[effect].coverOf(rule, outcome, outcome, leftOut)
+    const other = rule.effect === 'allow' ? allowing.coverOf(rule, 'matches', 'matches', leftOut) : denying.coverOf(rule, 'not-missed', 'not-missed', leftOut)
     if (other === undefined) return []
     leftOut.add(rule)
     return [redundant(rule, other)]
-  })
-  return { findings, isComplete: [denying, same.allow, same.deny].every((coverage) => coverage.isComplete()) }
+  }
+  // Of two rules that say the same, the later one says nothing new.
+  return { findings: rules.toReversed().flatMap(find), isComplete: allowing.isComplete() && denying.isComplete() }
 }
 
-function neverMatches ({ name, effect, place, clauses }: ComparedRule, contradiction: readonly Clause[]): Finding {
-  const isDenying = effect === 'deny' && contradictionIn(clauses, 'not-missed') === undefined
-  const consequence = isDenying ? 'it denies only what cannot be evaluated; say what it should deny' : 'correct it, or remove the rule'
+function neverMatches ({ name, effect, place, clauses, hasObligations }: ComparedRule, contradiction: readonly Clause[]): Finding {
+  const isDenying = (effect === 'deny' || hasObligations) && contradictionIn(clauses, 'not-missed') === undefined
+  const consequence = isDenying ? 'it denies only what cannot be evaluated; say what it should do' : 'correct it, or remove the rule'
   return { kind: 'never-matches', place, rule: name, message: `rule ${quote(name)} never matches: ${inWords(contradiction)}; ${consequence}` }
 }
 

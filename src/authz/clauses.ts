@@ -2,7 +2,7 @@ import { actionAttribute, type Attribute, type Owner } from './attribute.ts'
 import { readAttributes } from './constraint.ts'
 import type { MappingNode, Place, PolicyNode } from './node.ts'
 import { optional, readMapping, readName, readWord, required } from './readers.ts'
-import type { Effect } from './rule.ts'
+import type { RuleEffect } from './rule.ts'
 import { readSaid, type Said } from './said.ts'
 import { implies, isImpossible, type Outcome } from './said-relations.ts'
 
@@ -17,10 +17,10 @@ export interface Clause {
 /** A rule of the file, to be compared with others. */
 export interface ComparedRule {
   readonly name: string
-  readonly effect: Effect
+  readonly effect: RuleEffect
   readonly place: Place
   readonly clauses: readonly Clause[]
-  /** Leads to more than its effect, so that it is not the same as a rule that matches the same. */
+  /** Leads to more than its effect whenever it matches, and denies what it cannot be evaluated for. */
   readonly hasObligations: boolean
 }
 
@@ -30,7 +30,7 @@ export function rulesIn (root: MappingNode): readonly ComparedRule[] {
     const mapping = readMapping(item)
     return {
       name: readName(required(mapping, 'name')),
-      effect: readWord(required(mapping, 'effect'), ['allow', 'deny']),
+      effect: readWord(required(mapping, 'effect'), ['allow', 'deny', 'oblige']),
       place: mapping.place,
       clauses: [
         ...optional(mapping, 'action', (value) => [clause({ attribute: actionAttribute, value })], []),

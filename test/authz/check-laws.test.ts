@@ -43,12 +43,13 @@ const ofAnything = fc.oneof(
 const part = (shape: Readonly<Record<string, fc.Arbitrary<unknown>>>): fc.Arbitrary<unknown> =>
   fc.option(fc.uniqueArray(fc.constantFrom(...Object.keys(shape)), { minLength: 1, maxLength: 2 }).chain((names) => fc.record(Object.fromEntries(names.map((name) => [name, shape[name] ?? word])))).map((made) => ({ ...made })), { nil: undefined, freq: 2 })
 const rule = fc.record({
-  effect: fc.constantFrom('allow', 'allow', 'deny'),
+  effect: fc.constantFrom('allow', 'allow', 'deny', 'deny', 'oblige'),
+  isObliging: fc.integer({ min: 0, max: 7 }).map((drawn) => drawn === 0),
   action: fc.oneof(word, several(word), pattern, ofText),
   principal: part({ roles: ofText, team: ofText, level: ofAnything, attributes: fc.record({ level: ofAnything }), type: fc.constantFrom<unknown>('user', 'bot', { ne: 'user' }, { nin: ['user', 'service'] }), credential: fc.record({ method: fc.constantFrom<unknown>('mtls', ['jwt', 'session'], { prefix: 'x' }), issuer: ofText }, { requiredKeys: ['method'] }) }),
   resource: part({ id: ofText, org: ofText, level: ofAnything, attributes: fc.record({ level: ofAnything, x: ofAnything }, { requiredKeys: ['level'] }) }),
   condition: part({ x: ofAnything, y: ofAnything })
-})
+}).map(({ isObliging, ...made }) => ({ ...made, ...(isObliging || made.effect === 'oblige') && { obligations: { record: 'full-metadata' } } }))
 type GivenRule = typeof rule extends fc.Arbitrary<infer T> ? T : never
 
 const roles = { a: { permissions: ['model:a'] }, b: { inherits: ['a'], permissions: ['model:b'] }, ab: { permissions: ['model:ab'] } }
@@ -93,8 +94,8 @@ t.test('what is found to say nothing can be removed, alone and all at once, and 
     const never = new Set(findings.filter(({ kind }) => kind === 'never-matches').map(({ rule }) => rule))
     const fewer = [without(rules, new Set(gone)), ...gone.map((name) => without(rules, new Set([name])))]
     for (const asked of fc.sample(question, { seed: seed + index, numRuns: questionsEach })) {
-      const { allowed } = ask(policy, asked)
-      if (fewer.some((one) => ask(one, asked).allowed !== allowed)) t.fail(`removing changes a decision: ${JSON.stringify({ rules, findings, asked })}`)
+      const { allowed, obligations } = ask(policy, asked)
+      if (fewer.some((one) => ask(one, asked).allowed !== allowed || ask(one, asked).obligations?.record !== obligations?.record)) t.fail(`removing changes a decision: ${JSON.stringify({ rules, findings, asked })}`)
       const matching = policy.explain(principal(asked.principal), asked.action ?? '', model(asked.resource), asked.context ?? {}).rules.filter(({ rule, outcome }) => outcome === 'matches' && never.has(rule))
       if (matching.length > 0) t.fail(`a rule that never matches does: ${JSON.stringify({ rules, matching, asked })}`)
     }

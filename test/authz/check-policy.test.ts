@@ -41,7 +41,7 @@ tests:
     '10:5 rule "at night" never matches: context.attributes.time is never after "22:00" and before "06:00" (10:71) at once; past midnight is between: [\'22:00\', \'06:00\']; correct it, or remove the rule',
     '12:5 rule "owners delete" never allows: rule "nobody deletes" (11:5) denies whatever it matches; narrow that one, or remove this one',
     '14:5 rule "risk reads" says nothing new: rule "risk writes" (13:5) allows whatever it does; remove it, or change one of them',
-    '15:5 rule "of some size" never matches: resource.attributes.size is never lt 3 and gt 5 (15:59) at once; it denies only what cannot be evaluated; say what it should deny',
+    '15:5 rule "of some size" never matches: resource.attributes.size is never lt 3 and gt 5 (15:59) at once; it denies only what cannot be evaluated; say what it should do',
     '16:71 role "analist" is not declared; did you mean analyst? If a credential brings it, name all roles that credentials bring (--held)',
     '18:5 rule "again" never matches: resource.attributes.level is never gt 3 (18:82) and lt 3 (18:102) at once; correct it, or remove the rule',
     '20:37 role "veiwer" is not declared; did you mean viewer? If a credential brings it, name all roles that credentials bring (--held)'
@@ -152,12 +152,16 @@ t.test('an allow rule never allows when a deny rule does not miss whatever it ma
   t.equal(ofRules({ resource: { id: 'a' } }, { effect: 'deny', resource: { id: { ne: 3 } } }), 'overridden r0, never-matches r1', 'another kind cannot be compared, and denies')
 })
 
-t.test('what leads to more than its effect is not said by another rule', async (t) => {
-  const { rulesIn } = await import('../../src/authz/clauses.ts')
-  const { readDocument } = await import('../../src/authz/document.ts')
-  const { readMapping } = await import('../../src/authz/readers.ts')
-  const rules = rulesIn(readMapping(readDocument('policies: [{ name: a, effect: allow, action: read, obligations: { mask: [x] } }, { name: b, effect: deny }]', { source: 'p' })))
-  t.same(rules.map(({ hasObligations }) => hasObligations), [true, false])
+t.test('a rule that obliges is due whoever decides, and says something even where it decides nothing', async (t) => {
+  const obligations = { record: 'full-metadata' }
+  t.equal(ofRules({ principal: { team: 'a' }, obligations }, {}), '')
+  t.equal(ofRules({ principal: { team: 'a' } }, { obligations }), 'redundant r0', 'but does what another one does, too')
+  t.equal(ofRules({ obligations }, { effect: 'deny' }), '')
+  t.equal(ofRules({ effect: 'oblige', obligations }, { effect: 'oblige', obligations }, { effect: 'deny' }), '')
+  const message = (rule: Given): string => String(check({ policies: named([{ effect: 'oblige', obligations, ...rule }]) }).findings[0]?.message)
+  t.match(message({ resource: { id: { eq: 'a', ne: 'a' } } }), /never matches: .*; correct it, or remove the rule$/)
+  t.match(message({ resource: { x: { lt: 1, gt: 2 } } }), /it denies only what cannot be evaluated; say what it should do$/, 'what is due could not be said')
+  t.match(message({ effect: 'allow', resource: { x: { lt: 1, gt: 2 } } }), /it denies only what cannot be evaluated/)
 })
 
 const roles = { viewer: { permissions: ['model:read'] }, analyst: { inherits: ['viewer'], permissions: ['model:predict'] }, trainer: { permissions: ['model:train'] } }
