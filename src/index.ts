@@ -92,6 +92,8 @@ export { memoryRefreshStore, type MemoryRefreshStoreOptions } from './authn/memo
 export { redisRefreshStore, type RedisRefreshStoreOptions } from './authn/redis-refresh-store.ts'
 
 export { authzen, type AuthzenOptions } from './authz/authzen-policy.ts'
+export { checkPolicy, type CheckPolicyOptions, type PolicyCheck } from './authz/check-policy.ts'
+export type { Finding } from './authz/finding.ts'
 export { loadPolicy, parsePolicy, type FilePolicy } from './authz/file-policy.ts'
 export type { Explanation, RoleAnswer, RuleAnswer, UnmetConstraint } from './authz/explain.ts'
 export { watchPolicy, type PolicyChange, type WatchedPolicy, type WatchedPolicyOptions } from './authz/watched-policy.ts'

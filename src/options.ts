@@ -111,7 +111,7 @@ export function nearestWord (word: string, known: readonly string[]): string | u
 }
 
 /** Levenshtein's: letters added, removed or replaced. */
-function editDistance (a: string, b: string): number {
+export function editDistance (a: string, b: string): number {
   const letters = Array.from(b)
   let row = letters.map((_, index) => index + 1)
   for (const [index, letter] of Array.from(a).entries()) {

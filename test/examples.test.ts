@@ -4,6 +4,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
+import { checkPolicy } from '../src/authz/check-policy.ts'
 import { loadPolicy } from '../src/authz/file-policy.ts'
 import { loadConfig } from '../src/server/config.ts'
 import { defaultPolicy } from '../src/server/default-policy.ts'
@@ -50,6 +51,12 @@ t.test('the example configuration says what is the default anyway', async (t) =>
 
 t.test('the policy of the first start is good, its tests included', async (t) => {
   t.ok(loadPolicy(defaultPolicy, { source: 'policy.yaml' }).tests >= 3)
+})
+
+t.test('every policy of the documentation is good, its tests included, and says nothing in vain', async (t) => {
+  const policies = blocks('yaml').filter(({ text }) => text.startsWith('version: 1\n'))
+  t.ok(policies.length > 0)
+  for (const { source, text } of policies) t.same(checkPolicy(text, { source }).findings, [], text)
 })
 
 t.test('every TypeScript block of the documentation compiles', async (t) => {

@@ -1,4 +1,5 @@
 import type { AskedPrincipal, Context, Resource } from './policy.ts'
+import { editDistance } from '../options.ts'
 import { type Place, policyInvalid, quote, unknownWord } from './node.ts'
 
 /** One question put to the policy. */
@@ -77,8 +78,13 @@ function refuseResemblance (owner: Owner, name: string, place: Place): void {
   const known = ownNames.filter((own) => own.startsWith(`${owner}.`)).map((own) => own.slice(owner.length + 1))
   if (owner === 'principal' && name.split('.')[0] === 'credential') throw unknownWord(place, 'attribute', name, known.filter((own) => own.startsWith('credential.')))
   // A deny rule that speaks of `Org` or `role` would look up an attribute that nobody has, and never deny.
-  const resembled = known.find((own) => simplified(own) === simplified(name))
+  const resembled = known.find((own) => simplified(own) === simplified(name) || isSlip(name, own))
   if (resembled !== undefined) throw policyInvalid(place, `expected ${resembled}, or attributes.${name} if there is such an attribute, got ${quote(name)}`)
+}
+
+/** One letter more, fewer or other. Whole names of two letters are too short to tell. */
+function isSlip (name: string, own: string): boolean {
+  return own.length > 2 && Math.abs(name.length - own.length) <= 1 && editDistance(name, own) === 1
 }
 
 function simplified (name: string): string {

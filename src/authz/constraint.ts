@@ -27,14 +27,25 @@ export function readConstraint (node: PolicyNode, attribute: Attribute, owners: 
 
 /** Reads what a mapping says of an owner's attributes. */
 export function readConstraints (node: PolicyNode, owner: Owner, owners: readonly Owner[]): readonly Constraint[] {
-  return constraintsOf(readMapping(node, `a mapping of attributes of the ${owner}`), owner, owners, '')
+  return readAttributes(node, owner).map(({ attribute, value }) => readConstraint(value, attribute, owners))
 }
 
-function constraintsOf (mapping: MappingNode, owner: Owner, owners: readonly Owner[], prefix: string): readonly Constraint[] {
+/** An attribute, and what stands behind its name. */
+export interface AttributeNode {
+  readonly attribute: Attribute
+  readonly value: PolicyNode
+}
+
+/** The attributes of an owner that a mapping speaks of. */
+export function readAttributes (node: PolicyNode, owner: Owner): readonly AttributeNode[] {
+  return attributesIn(readMapping(node, `a mapping of attributes of the ${owner}`), owner, '')
+}
+
+function attributesIn (mapping: MappingNode, owner: Owner, prefix: string): readonly AttributeNode[] {
   // An empty mapping would match everything, which nobody writes by intent.
   if (mapping.members.size === 0) throw policyInvalid(mapping.place, 'expected at least one attribute; leave the key out to match everything')
   return [...mapping.members].flatMap(([name, { place, value }]) => {
-    if (prefix === '' && isGroup(owner, name)) return constraintsOf(readMapping(value), owner, owners, `${name}.`)
-    return [readConstraint(value, attributeOf(owner, prefix + name, place), owners)]
+    if (prefix === '' && isGroup(owner, name)) return attributesIn(readMapping(value), owner, `${name}.`)
+    return [{ attribute: attributeOf(owner, prefix + name, place), value }]
   })
 }

@@ -1,4 +1,5 @@
 import { Composer, CST, isMap, isScalar, isSeq, Lexer, LineCounter, type Pair, type ParsedNode, Parser, YAMLParseError } from 'yaml'
+import { inWords } from './yaml-words.ts'
 import { type MappingNode, type Member, type Place, type PolicyNode, policyInvalid, quote, type ScalarNode } from './node.ts'
 
 /** Where a policy file comes from. */
@@ -16,12 +17,15 @@ const defaultMaxBytes = 1024 * 1024
 /** Deepest nesting of lists and mappings. */
 export const maxNesting = 32
 
+// Seen by no eye, or shown elsewhere than it stands: a rule could look like a comment, and a comment like a rule. A byte order mark may begin the file.
+const misleading = /[\p{Bidi_Control}\p{Zl}\p{Zp}\u200b\u2060]|(?!^)\ufeff|\r(?!\n)|(?![\t\n\r])\p{Cc}/u
+
 type Placer = (offset: number) => Place
 
 /**
  * Reads YAML 1.2 (core schema) or JSON into nodes that know where they stand.
  * Only what reads the same to every eye is taken: one document, no aliases, anchors, tags or directives, no name twice in a mapping,
- * names that are strings, numbers that keep their value.
+ * names that are strings and not `__proto__`, numbers that keep their value.
  * @throws FMG_ERR_POLICY_INVALID with source, line and column.
  */
 export function readDocument (text: string, { source, maxBytes = defaultMaxBytes }: PolicySource): PolicyNode {
@@ -34,9 +38,16 @@ export function readDocument (text: string, { source, maxBytes = defaultMaxBytes
   if (text.length > maxBytes || Buffer.byteLength(text) > maxBytes) throw policyInvalid(place(0), `expected at most ${maxBytes} bytes`)
   // The digest that names the policy is taken over UTF-8, where a lone surrogate would become another character.
   if (!text.isWellFormed()) throw policyInvalid(place(0), 'expected well-formed Unicode')
+  const found = misleading.exec(text)
+  if (found !== null) {
+    for (const { index } of text.slice(0, found.index).matchAll(/\n/g)) lines.addNewLine(index + 1)
+    const [character] = found
+    throw policyInvalid(place(found.index), character === '\r' ? 'expected lines that end in LF or CR LF, got a CR alone' : `expected only what can be seen, got ${quote(character)}; write it so, in quotes`)
+  }
   return toNode(compose(tokensOf(text, lines, place), text.length, place), place, 0)
 }
 
+const quotable = new Set(['*', '&', '!'])
 const refusedLexemes = new Map([['alias', 'no alias'], ['anchor', 'no anchor'], ['tag', 'no tag'], ['directive-line', 'no directive']])
 
 /** Cuts the text into tokens, and stops at the first that no policy file may hold, before anything is built from it. */
@@ -44,7 +55,7 @@ function * tokensOf (text: string, lines: LineCounter, place: Placer): Generator
   const parser = new Parser(lines.addNewLine)
   for (const lexeme of new Lexer().lex(text)) {
     const refused = refusedLexemes.get(String(CST.tokenType(lexeme)))
-    if (refused !== undefined) throw policyInvalid(place(parser.offset), `expected ${refused}, got ${quote(lexeme)}`)
+    if (refused !== undefined) throw policyInvalid(place(parser.offset), `expected ${refused}, got ${quote(lexeme)}${quotable.has(lexeme.charAt(0)) ? '; put text that begins so in quotes' : ''}`)
     yield * parser.next(lexeme)
     refuseDeep(parser, place)
   }
@@ -74,7 +85,7 @@ function compose (tokens: Iterable<CST.Token>, end: number, place: Placer): Pars
     }
     return contents[0] ?? null
   } catch (error) {
-    throw error instanceof YAMLParseError ? policyInvalid(place(error.pos[0]), error.message, error) : error
+    throw error instanceof YAMLParseError ? policyInvalid(place(error.pos[0]), inWords(error.message), error) : error
   }
 }
 
@@ -92,6 +103,8 @@ function membersOf (pairs: readonly Pair<ParsedNode, ParsedNode | null>[], place
     const start = key.range[0]
     const name: unknown = isScalar(key) ? key.value : undefined
     if (typeof name !== 'string') throw policyInvalid(place(start), 'expected a name; put a number, a truth value or nothing in quotes')
+    // Nobody needs it, and what reads this file after us may take it for the prototype of everything.
+    if (name.split('.').includes('__proto__')) throw policyInvalid(place(start), `expected another name than ${quote(name)}, which is no name of an attribute or a role`)
     if (members.has(name)) throw policyInvalid(place(start), `expected each name once, got ${quote(name)} again`)
     members.set(name, { place: place(start), value: toNode(value, place, start) })
   }

@@ -32,7 +32,12 @@ export interface FilePolicy extends TestedPolicy {
  * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
  */
 export function loadPolicy (text: string, options: PolicySource): FilePolicy {
-  const policy = parsePolicy(text, options)
+  return testedPolicy(readDocument(text, options), text, options)
+}
+
+/** As `loadPolicy`, of a document that was read already. */
+export function testedPolicy (root: PolicyNode, text: string, options: PolicySource): FilePolicy {
+  const policy = policyOf(root, text, options)
   const failed = testPolicy(policy).filter(({ passed }) => !passed)
   const [first] = failed
   if (first !== undefined) throw policyInvalid(first.place, describeFailure(first, failed.length - 1))
@@ -44,7 +49,11 @@ export function loadPolicy (text: string, options: PolicySource): FilePolicy {
  * @throws FMG_ERR_POLICY_INVALID with `source:line:column: what was expected`.
  */
 export function parsePolicy (text: string, options: PolicySource): FilePolicy {
-  const file = readFile(readDocument(text, options), options.tiers)
+  return policyOf(readDocument(text, options), text, options)
+}
+
+function policyOf (root: PolicyNode, text: string, { tiers }: PolicySource): FilePolicy {
+  const file = readFile(root, tiers)
   return Object.freeze({
     id: `sha256:${createHash('sha256').update(text).digest('hex')}`,
     roles: Object.freeze([...file.roles.keys()]),

@@ -1,9 +1,36 @@
 import type { Owner, Question } from './attribute.ts'
 import { everyMatch, type Match } from './match.ts'
-import { type MappingNode, type Member, type PolicyNode, unexpected, unknownWord } from './node.ts'
+import { type MappingNode, type Member, type PolicyNode, policyInvalid, quote, unexpected, unknownWord } from './node.ts'
 import { operators } from './operators.ts'
 import { isReference, parseReferences, resolve, resolveText } from './reference.ts'
 import { readList } from './readers.ts'
+
+/** As other languages spell them. */
+const otherSpellings: ReadonlyMap<string, string> = new Map(Object.entries({
+  '=': 'eq',
+  '==': 'eq',
+  '===': 'eq',
+  equals: 'eq',
+  is: 'eq',
+  '!=': 'ne',
+  '!==': 'ne',
+  not: 'ne',
+  notEquals: 'ne',
+  '<': 'lt',
+  '<=': 'lte',
+  '>': 'gt',
+  '>=': 'gte',
+  notIn: 'nin',
+  not_in: 'nin',
+  startsWith: 'prefix',
+  starts_with: 'prefix',
+  endsWith: 'suffix',
+  ends_with: 'suffix',
+  has: 'exists',
+  ipInRange: 'cidr',
+  network: 'cidr',
+  range: 'between'
+}))
 
 type Test = (value: unknown, question: Question) => Match
 
@@ -21,6 +48,8 @@ export function readOperators (node: MappingNode, owners: readonly Owner[]): Tes
 
 function readOperator (name: string, { place, value: node }: Member, owners: readonly Owner[]): Test {
   const operator = operators.get(name)
+  const meant = otherSpellings.get(name)
+  if (meant !== undefined) throw policyInvalid(place, `unknown operator ${quote(name)}; did you mean ${meant}?`)
   if (operator === undefined) throw unknownWord(place, 'operator', name, [...operators.keys()])
   const operand = readOperand(node, owners)
   if (operand.kind === 'looked-up') {

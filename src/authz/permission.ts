@@ -21,7 +21,8 @@ const expected = 'a permission like model:read, model:* or *'
 
 /** Reads one permission. */
 export function readPermission (node: PolicyNode): Permission {
-  const text = readText(node, expected)
+  // YAML takes `model: read` for a mapping.
+  const text = readText(node, node.kind === 'mapping' ? `${expected}, without a space` : expected)
   const [type = '', action = '', ...others] = text === '*' ? ['*', '*'] : text.split(':')
   // A reference or a blank would make a permission that looks alive and never matches.
   if (type === '' || action === '' || others.length > 0 || /\s|\$\{/.test(text)) throw unexpected(node, expected)

@@ -66,7 +66,7 @@ function questionOf (mapping: MappingNode): AskedQuestion {
 }
 
 function readPrincipal (node: PolicyNode): Principal {
-  const mapping = readMapping(node)
+  const mapping = readMapping(node, 'a mapping like { id: ann, roles: [analyst] }')
   return freezePrincipal({
     id: optional(mapping, 'id', readText, 'test'),
     type: optional(mapping, 'type', (type) => readWord(type, ['user', 'service']), 'user'),
@@ -91,7 +91,7 @@ function readCredential (node: PolicyNode): Credential {
 }
 
 function readResource (node: PolicyNode): Resource {
-  const mapping = readMapping(node)
+  const mapping = readMapping(node, 'a mapping like { type: model, id: fraud, org: acme }')
   return Object.freeze({
     type: readText(required(mapping, 'type')),
     id: optional(mapping, 'id', readText, 'test'),

@@ -1,8 +1,8 @@
 import { maxSegment } from '../glob.ts'
-import { type MappingNode, type PolicyNode, policyInvalid, quote, unexpected, unknownWord } from './node.ts'
+import { type MappingNode, type PolicyNode, policyInvalid, quote, shortened, unexpected, unknownWord } from './node.ts'
 
 // A name is printed and recorded: one that breaks its line, or turns the direction of writing, would look like something else.
-const misleading = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u
+const misleading = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\u200b\u2060\ufeff]/u
 
 /** A string of at least one character. */
 export function readText (node: PolicyNode, expected = 'a string'): string {
@@ -26,6 +26,7 @@ export function readSegments (pattern: string, node: PolicyNode): readonly strin
 
 /** A list of at least one of these. */
 export function readList<T> (node: PolicyNode, read: (item: PolicyNode) => T): readonly T[] {
+  if (node.kind === 'scalar' && typeof node.value === 'string') throw unexpected(node, `a list, like [${shortened(node.value)}]`)
   if (node.kind !== 'list' || node.items.length === 0) throw unexpected(node, 'a list of at least one')
   return node.items.map(read)
 }

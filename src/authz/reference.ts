@@ -5,11 +5,15 @@ import { type Place, policyInvalid, quote, unknownWord } from './node.ts'
 /** A text of the file cut into what stands there literally and what is looked up for each question. */
 export type Parts = readonly (string | Attribute)[]
 
+// As other languages write it: taken for plain text it would match nothing.
+const nearlyReference = /\$(?:principal|resource|context)\.|\{\{\s*(?:principal|resource|context)\./
+
 /**
  * Cuts a text at its references: `${principal.org}-models` becomes the attribute and `-models`.
  * @throws FMG_ERR_POLICY_INVALID for one that is not closed, or that speaks of something else than these owners.
  */
 export function parseReferences (text: string, owners: readonly Owner[], place: Place): Parts {
+  if (nearlyReference.test(text)) throw policyInvalid(place, `expected a reference written like \${principal.org}, got ${quote(text)}`)
   const [first = '', ...others] = text.split('${')
   return [first, ...others.flatMap((piece) => {
     const end = piece.indexOf('}')
@@ -20,7 +24,10 @@ export function parseReferences (text: string, owners: readonly Owner[], place: 
 
 function referenced (name: string, owners: readonly Owner[], place: Place): Attribute {
   const owner = owners.find((candidate) => name.startsWith(`${candidate}.`))
-  if (owner === undefined) throw unknownWord(place, 'reference', name, owners.map((known) => `${known}.`))
+  if (owner === undefined) {
+    const [, rest = ''] = name.length > 64 ? [] : name.split(/\.(.*)/s)
+    throw unknownWord(place, 'reference', name, owners.map((known) => `${known}.${rest}`))
+  }
   return attributeOf(owner, name.slice(owner.length + 1), place)
 }
 

@@ -1,20 +1,35 @@
+import { checkPolicy } from '../authz/check-policy.ts'
 import { loadPolicy, parsePolicy, type FilePolicy } from '../authz/file-policy.ts'
 import { readQuestion, testPolicy } from '../authz/policy-tests.ts'
 import { readNamedFile, writeFileAtomic } from '../files.ts'
 import { signerFromFile } from '../secrets/key-file.ts'
+import { loadConfig } from '../server/config.ts'
+import { heldRoles } from '../server/held-roles.ts'
 import { explainInWords } from './explain-in-words.ts'
-import { print, readArguments, type Verb } from './command.ts'
+import { type Arguments, print, readArguments, type Verb } from './command.ts'
 
-/** Says whether a server would take this file, and if not where and why. */
+/** Says whether a server would take this file, and if not where and why; and what of it can have no effect. */
 export const policyCheck: Verb = {
-  usage: 'FILE [--json]',
+  usage: 'FILE [--held ROLE,ROLE…] [--config guard.yaml] [--json]',
   async run (words) {
-    const args = readArguments(words, {}, ['FILE'])
+    const args = readArguments(words, { held: { type: 'string', multiple: true }, config: { type: 'string' } }, ['FILE'])
     const file = args.required('FILE')
-    const { id, roles, rules, tests } = loadPolicy((await readNamedFile(file)).toString(), { source: file })
-    print(args, { file, id, roles, rules, tests }, `${file} is good: ${roles.length} roles, ${rules.length} rules, ${tests} tests passed, ${id}`)
-    return true
+    const held = await heldRolesOf(args)
+    const { policy: { id, roles, rules, tests }, findings, isComplete } = checkPolicy((await readNamedFile(file)).toString(), { source: file, ...held !== undefined && { heldRoles: held } })
+    const lines = findings.map(({ place: { source, line, column }, message }) => `${source}:${line}:${column}: ${message}`)
+    if (!isComplete) lines.push(`${file}: too many rules are alike to compare each with each; there may be more to find`)
+    const summary = `${file} is ${findings.length === 0 ? 'good' : 'valid'}: ${roles.length} roles, ${rules.length} rules, ${tests} tests passed, ${id}`
+    print(args, { file, id, roles, rules, tests, findings, isComplete }, [...lines, findings.length === 0 ? summary : `${summary}; ${findings.length} found`].join('\n'))
+    return findings.length === 0
   }
+}
+
+/** The roles that credentials can bring, as far as the command was told: by name, and by what a server is told. */
+async function heldRolesOf (args: Arguments): Promise<readonly string[] | undefined> {
+  const named = args.texts('held')
+  const config = args.text('config')
+  if (named.length === 0 && config === undefined) return undefined
+  return [...named.flatMap((names) => names.split(',')), ...config === undefined ? [] : await heldRoles(await loadConfig(config))]
 }
 
 /** Runs the file's own tests, shows each, and names the rules that none of them reaches. */

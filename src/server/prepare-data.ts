@@ -45,6 +45,9 @@ async function sealExampleModel (data: DataFolder, destination: string): Promise
   await rm(source, { recursive: true })
 }
 
+/** The roles of the keys of the first start. */
+export const firstRoles = ['admin', 'analyst'] as const
+
 /** Makes an administrator's and an analyst's key in an empty store; `null` when it is not empty. */
 export async function createFirstKeys ({ store, pepper }: ServerKeys, terms: KeyTerms): Promise<FirstKeys | null> {
   if ((await store.list()).length > 0) return null

@@ -79,11 +79,10 @@ t.test('permissions are patterns of a type and an action', async (t) => {
 })
 
 t.test('names from JavaScript are plain names', async (t) => {
-  const policy = policyOf({ roles: JSON.parse('{ "__proto__": { "permissions": ["model:read"] }, "constructor": { "permissions": ["toString:valueOf"] } }') as unknown })
-  t.strictSame(policy.roles, ['__proto__', 'constructor'])
-  t.equal(ask(policy, { principal: { roles: ['__proto__'] } }).rule, 'role:__proto__')
+  const policy = policyOf({ roles: { constructor: { permissions: ['toString:valueOf'] } } })
+  t.strictSame(policy.roles, ['constructor'])
   t.equal(ask(policy, { principal: { roles: ['constructor'] }, action: 'valueOf', resource: { type: 'toString' } }).allowed, true)
-  for (const name of ['toString', 'hasOwnProperty', 'valueOf']) {
+  for (const name of ['__proto__', 'prototype', 'toString', 'hasOwnProperty', 'valueOf']) {
     t.equal(ask(policy, { principal: { roles: [name] }, action: name, resource: { type: name } }).allowed, false)
   }
 })

@@ -177,6 +177,22 @@ t.test('a policy is checked and its tests are run', async (t) => {
   t.match(JSON.parse((await modelGuard('policy', 'test', file('bad.yaml'), '--json')).stdout), { results: [{ passed: false }] })
 })
 
+t.test('a policy is checked for what can have no effect', async (t) => {
+  const text = `version: 1
+roles: { viewer: { permissions: [model:read] }, analyst: { inherits: [viewer] }, admin: { permissions: ['*'] } }
+policies:
+  - { name: some, effect: allow, action: read, principal: { team: a } }
+  - { name: fewer, effect: allow, action: read, principal: { team: a, level: 3 } }
+`
+  const folder = t.testdir({ 'p.yaml': text, 'good.yaml': text.replace(/ {2}- .*fewer.*\n/, ''), 'many.yaml': `version: 1\npolicies:\n${Array.from({ length: 1500 }, (_, index) => `- { name: r${index}, effect: allow, action: read, resource: { x: { between: [${index}, ${index}] } } }\n`).join('')}` })
+  const file = path.join(folder, 'p.yaml')
+  t.match(await modelGuard('policy', 'check', file), { status: 1, stdout: /^\S+p\.yaml:5:5: rule "fewer" says nothing new: rule "some" \(4:5\) allows whatever it does; .*\n\S+ is valid: 3 roles, 2 rules, 0 tests passed, sha256:\w+; 1 found\n$/ })
+  t.match(JSON.parse((await modelGuard('policy', 'check', file, '--json')).stdout), { roles: ['viewer', 'analyst', 'admin'], findings: [{ kind: 'redundant', rule: 'fewer', place: { line: 5, column: 5 } }], isComplete: true })
+  t.match(await modelGuard('policy', 'check', path.join(folder, 'good.yaml'), '--held', 'admin,analyst'), { status: 0, stdout: /good\.yaml is good: 3 roles/ })
+  t.match(await modelGuard('policy', 'check', path.join(folder, 'good.yaml'), '--held', 'admin', '--held', 'other'), { status: 1, stdout: /:2:49: nobody has role "analyst"/ })
+  t.match(await modelGuard('policy', 'check', path.join(folder, 'many.yaml')), { status: 0, stdout: /many\.yaml: too many rules are alike to compare each with each; there may be more to find\n/ })
+})
+
 t.test('a policy is explained, and says which of its rules no test reaches', async (t) => {
   const text = `version: 1
 roles:
