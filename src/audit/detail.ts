@@ -1,6 +1,8 @@
 const maxDepth = 8
-const maxTextUnits = 512
-const maxDetailUnits = 1536
+const maxDetailUnits = 10_000
+
+/** Longest text of a record that is not cut, in UTF-16 code units. */
+export const maxTextUnits = 512
 
 /** What stands where a text was cut. */
 export const cutMark = '…'
@@ -12,7 +14,7 @@ export function cutText (text: string, maxUnits = maxTextUnits): string {
 }
 
 /**
- * Canonical JSON (RFC 8785) of a server's own members, whatever they are: never throws, at most 9,216 bytes.
+ * Canonical JSON (RFC 8785) of a server's own members, whatever they are: never throws, at most 30,000 bytes.
  * Long texts are cut with a mark, what JSON cannot hold becomes `null` or is left out, and a value that is too large
  * becomes `{"cut":…}` with the beginning of its text.
  */
@@ -24,7 +26,7 @@ export function detailJson (detail: unknown): string {
     // A getter that throws is the server's fault; the record is owed all the same.
     return '{"cut":"unreadable"}'
   }
-  // Six bytes a code unit at most (an escaped control character): so many units fit into a line whatever they are.
+  // Three bytes a code unit at most, an escaped one being ASCII: so many units fit into a line whatever they are.
   return json.length <= maxDetailUnits ? json : `{"cut":${JSON.stringify(cutText(json))}}`
 }
 

@@ -26,11 +26,9 @@ export async function openIdentityFile (file: string): Promise<{ lines: Identity
   await makePrivateFolder(path.dirname(file))
   // Written at once, so that its name is durable before the first line is.
   if (!await exists(file)) await writeFileAtomic(file, '')
-  const bytes = await readPrivateFile(file)
-  const end = bytes.lastIndexOf(10) + 1
-  const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1).map((text) => parseLine(text, file))
+  const { lines, end, size } = await readLines(file)
   let handle: FileHandle | undefined = await open(file, 'a')
-  if (end < bytes.length) await handle.truncate(end)
+  if (end < size) await handle.truncate(end)
   return { lines, identityFile: { append, replace, close } }
 
   async function append (added: readonly IdentityLine[]): Promise<void> {
@@ -51,6 +49,22 @@ export async function openIdentityFile (file: string): Promise<{ lines: Identity
     handle = undefined
     await closing?.close()
   }
+}
+
+/**
+ * Who stands behind each pseudonym. Changes nothing: the file may be in use.
+ * @throws FMG_ERR_FILE when there is no such file, others may read it, or a line in it is not one of ours.
+ */
+export async function readPseudonyms (file: string): Promise<ReadonlyMap<string, string>> {
+  const { lines } = await readLines(file)
+  return new Map(lines.flatMap((line) => 'principal' in line ? [[line.pseudonym, line.principal]] : []))
+}
+
+async function readLines (file: string): Promise<{ lines: IdentityLine[], end: number, size: number }> {
+  const bytes = await readPrivateFile(file)
+  const end = bytes.lastIndexOf(10) + 1
+  const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1).map((text) => parseLine(text, file))
+  return { lines, end, size: bytes.length }
 }
 
 function toText (lines: Iterable<IdentityLine>): string {

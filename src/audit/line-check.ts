@@ -10,6 +10,7 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
   ['count', whole],
   ['credential_id', text],
   ['credential_method', text],
+  ['decision', text],
   ['duration_ms', '([0-9.]{1,20})'],
   ['facts', text],
   ['http_status', whole],
@@ -22,6 +23,8 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
   ['policy', text],
   ['reason', text],
   ['request_id', text],
+  ['resource_id', text],
+  ['resource_type', text],
   ['rule', text]
 ].map(([name = '', value = '']) => `(?:,"${name}":${value})?`).join('')},"seq":(${whole}),"status":${text},"timestamp":${text}(?:,"user_id":${text})?\\}$`)
 

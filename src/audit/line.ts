@@ -1,5 +1,5 @@
 import type { AuditRecord } from './record.ts'
-import { cutText, detailJson } from './detail.ts'
+import { cutText, detailJson, maxTextUnits } from './detail.ts'
 
 /** Bytes of the longest line, its line feed not counted: C2SP tlog-tiles holds an entry's length in two bytes. */
 export const maxLineBytes = 65_535
@@ -12,8 +12,9 @@ export interface LineDraft {
 
 /**
  * Writes a record as canonical JSON (RFC 8785) but for its `seq`. Never throws.
- * Texts of more than 512 UTF-16 code units are cut with `…`, lone surrogates become U+FFFD, numbers that are not finite are
- * left out: 17 texts of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes} whatever they hold.
+ * Texts of more than 512 UTF-16 code units, words and digests of more than 128, are cut with `…`, lone surrogates become U+FFFD, numbers
+ * that are not finite are left out: 8 texts and 12 words of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes}
+ * whatever they hold.
  */
 export function draftLine (record: AuditRecord): LineDraft {
   return {
@@ -21,25 +22,28 @@ export function draftLine (record: AuditRecord): LineDraft {
     head: action(record.action) +
       number(',"amends":', record.amends) +
       number(',"count":', record.count) +
-      text(',"credential_id":', record.credential_id) +
+      word(',"credential_id":', record.credential_id) +
       credentialMethod(record.credential_method) +
+      decision(record.decision) +
       detail(record.detail) +
       number(',"duration_ms":', record.duration_ms) +
       facts(record.facts) +
       number(',"http_status":', record.http_status) +
-      text(',"input_hash":', record.input_hash) +
+      word(',"input_hash":', record.input_hash) +
       modelDigest(record.model_digest) +
       modelId(record.model_id) +
       modelVersion(record.model_version) +
       org(record.org) +
-      text(',"output_hash":', record.output_hash) +
+      word(',"output_hash":', record.output_hash) +
       policy(record.policy) +
       reason(record.reason) +
       text(',"request_id":', record.request_id) +
+      text(',"resource_id":', record.resource_id) +
+      resourceType(record.resource_type) +
       rule(record.rule),
     tail: status(record.status) +
-      text(',"timestamp":', record.timestamp) +
-      text(',"user_id":', record.user_id) + '}'
+      word(',"timestamp":', record.timestamp) +
+      word(',"user_id":', record.user_id) + '}'
   }
 }
 
@@ -53,25 +57,27 @@ export function auditLine (record: AuditRecord, seq: number): string {
   return numberLine(draftLine(record), seq)
 }
 
-const action = steady('{"action":')
-const credentialMethod = steady(',"credential_method":')
-const facts = steady(',"facts":')
-const modelDigest = steady(',"model_digest":')
-const modelId = steady(',"model_id":')
-const modelVersion = steady(',"model_version":')
-const org = steady(',"org":')
-const policy = steady(',"policy":')
-const reason = steady(',"reason":')
-const rule = steady(',"rule":')
-const status = steady(',"status":')
+const action = steady('{"action":', text)
+const credentialMethod = steady(',"credential_method":', word)
+const decision = steady(',"decision":', word)
+const facts = steady(',"facts":', word)
+const modelDigest = steady(',"model_digest":', word)
+const modelId = steady(',"model_id":', text)
+const modelVersion = steady(',"model_version":', text)
+const org = steady(',"org":', text)
+const policy = steady(',"policy":', text)
+const reason = steady(',"reason":', word)
+const resourceType = steady(',"resource_type":', word)
+const rule = steady(',"rule":', text)
+const status = steady(',"status":', word)
 
 /** A member that mostly says what it said in the record before: its text is kept, which saves a third of a line's cost. */
-function steady (name: string): (value: string | undefined) => string {
+function steady (name: string, write: typeof word): (value: string | undefined) => string {
   let last: string | undefined
   let written = ''
   return (value) => {
     if (value !== last) {
-      written = text(name, value)
+      written = write(name, value)
       last = value
     }
     return written
@@ -82,8 +88,17 @@ function steady (name: string): (value: string | undefined) => string {
 const special = /[^ !#-[\]-\ud7ff\ue000-\uffff]/
 
 function text (name: string, value: string | undefined): string {
+  return member(name, value, maxTextUnits)
+}
+
+/** A digest, a pseudonym, a time, or one of a few words. */
+function word (name: string, value: string | undefined): string {
+  return member(name, value, 128)
+}
+
+function member (name: string, value: string | undefined, maxUnits: number): string {
   if (value === undefined) return ''
-  return value.length > 512 || special.test(value) ? name + JSON.stringify(cutText(value)) : `${name}"${value}"`
+  return value.length > maxUnits || special.test(value) ? name + JSON.stringify(cutText(value, maxUnits)) : `${name}"${value}"`
 }
 
 function number (name: string, value: number | undefined): string {

@@ -31,7 +31,12 @@ export interface AuditRecord {
   /** Id of the policy that was asked. */
   readonly policy?: string
   readonly rule?: string
-  /** Digest of the attributes record that was current for this principal. */
+  /** What the policy said, also where nothing was refused for it. */
+  readonly decision?: 'allow' | 'deny'
+  /** What was judged, where that is not the model of `model_id`. */
+  readonly resource_type?: string
+  readonly resource_id?: string
+  /** Digest of the attributes record (`action: 'facts'`) of this principal, and of the resource and context that were judged. */
   readonly facts?: string
   /** How many requests this line stands for, where it is not one. */
   readonly count?: number

@@ -2,16 +2,19 @@ import type { Question } from './attribute.ts'
 import { readConstraints, satisfies } from './constraint.ts'
 import { type PolicyNode, unexpected, unknownWord } from './node.ts'
 import { optional, readList, readShape, readText, required } from './readers.ts'
-import { buildIndex, candidates, type Index } from './rule-index.ts'
+import { buildIndex, candidates, type Entry, type Index } from './rule-index.ts'
 
 /** Who is assigned which roles, ready to be asked. */
-export type Assignments = Index<readonly string[]>
+export interface Assignments {
+  readonly all: readonly Entry<readonly string[]>[]
+  readonly index: Index<readonly string[]>
+}
 
 /** Reads `assignments:`; only roles of the file can be assigned, for every resource or for those that `resource` says. */
 export function readAssignments (node: PolicyNode | undefined, known: ReadonlySet<string>): Assignments {
-  if (node === undefined) return buildIndex<readonly string[]>([])
+  if (node === undefined) return indexed([])
   if (node.kind !== 'list') throw unexpected(node, 'a list of assignments')
-  return buildIndex(node.items.map((item) => {
+  return indexed(node.items.map((item) => {
     const mapping = readShape(item, ['principal', 'roles', 'resource'])
     return {
       constraints: [
@@ -22,6 +25,10 @@ export function readAssignments (node: PolicyNode | undefined, known: ReadonlySe
       filed: readList(required(mapping, 'roles'), (role) => readKnownRole(role, known))
     }
   }))
+}
+
+function indexed (all: Assignments['all']): Assignments {
+  return { all, index: buildIndex(all) }
 }
 
 function readKnownRole (node: PolicyNode, known: ReadonlySet<string>): string {
@@ -35,7 +42,7 @@ function readKnownRole (node: PolicyNode, known: ReadonlySet<string>): string {
  */
 export function assignRoles (assignments: Assignments, question: Question): Question {
   if (question.roles.length > 0) return question
-  const roles = candidates(assignments, question)
+  const roles = candidates(assignments.index, question)
     .filter(({ constraints }) => satisfies(question, constraints) === true)
     .flatMap(({ filed }) => filed)
   return roles.length === 0 ? question : { ...question, roles }

@@ -8,10 +8,16 @@ import type { Context, Resource } from './policy.ts'
 import { isOwnOrg, type Role } from './roles.ts'
 import type { Rule, RuleEffect } from './rule.ts'
 
-/** How a policy comes to its decision, and what would change it. */
-export interface Explanation {
+/** What roles have to do with a question. */
+export interface RoleExplanation {
+  /** Roles of the principal, or those that it is assigned for this resource. */
+  readonly held: readonly string[]
   /** Roles that permit the action on this type of resource. */
   readonly roles: readonly RoleAnswer[]
+}
+
+/** How a policy comes to its decision, and what would change it. */
+export interface Explanation extends RoleExplanation {
   readonly rules: readonly RuleAnswer[]
 }
 
@@ -51,13 +57,26 @@ export interface ExplainedPolicy {
 }
 
 /** Asks every rule and role by itself. It takes the longer the more there are: for people, not for requests. */
-export function explain ({ roles, assignments, rules }: ExplainedPolicy, principal: Principal, action: string, resource: Resource, context: Context): Explanation {
-  const question = assignRoles(assignments, { principal, roles: principal.roles, action, resource, context })
+export function explain (policy: ExplainedPolicy, principal: Principal, action: string, resource: Resource, context: Context): Explanation {
+  const question = assignRoles(policy.assignments, { principal, roles: principal.roles, action, resource, context })
   return {
+    ...rolesIn(policy, question),
+    rules: policy.rules.map((rule) => answerOf(rule, question))
+  }
+}
+
+/** Asks the roles alone, which takes no longer for many rules. */
+export function explainRoles (policy: ExplainedPolicy, principal: Principal, action: string, resource: Resource, context: Context): RoleExplanation {
+  return rolesIn(policy, assignRoles(policy.assignments, { principal, roles: principal.roles, action, resource, context }))
+}
+
+function rolesIn ({ roles }: ExplainedPolicy, question: Question): RoleExplanation {
+  const { roles: held, resource, action } = question
+  return {
+    held,
     roles: [...roles].flatMap(([role, { permits, reachesEveryOrg }]) => permits(resource.type, action)
-      ? [{ role, isHeld: question.roles.includes(role), reaches: reachesEveryOrg || isOwnOrg(question) }]
-      : []),
-    rules: rules.map((rule) => answerOf(rule, question))
+      ? [{ role, isHeld: held.includes(role), reaches: reachesEveryOrg || isOwnOrg(question) }]
+      : [])
   }
 }
 

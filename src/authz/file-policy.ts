@@ -3,14 +3,15 @@ import type { Principal } from '../principal.ts'
 import { type Assignments, assignRoles, readAssignments } from './assignments.ts'
 import { type PolicySource, readDocument } from './document.ts'
 import { compileObliging, withDue } from './due.ts'
-import { explain, type Explanation } from './explain.ts'
+import { explain, type Explanation, explainRoles, type RoleExplanation } from './explain.ts'
 import { type PolicyNode, policyInvalid, quote, unexpected } from './node.ts'
 import type { AskedPrincipal, Context, Decision, Resource } from './policy.ts'
 import { type PolicyTest, readTests, type TestedPolicy, testPolicy, type TestResult } from './policy-tests.ts'
 import { optional, readShape, required } from './readers.ts'
-import { decideByRole, readRoles, type Role } from './roles.ts'
+import { decideByRole, readRoles, type Role, type RolePermissions } from './roles.ts'
 import { compileRules, decideByRules, policyError, readRules, type Rule } from './rule.ts'
 import { candidates } from './rule-index.ts'
+import { weigher, type Weighed } from './weigh.ts'
 
 /** A policy read from a file. It decides at once, never throws, and never changes. */
 export interface FilePolicy extends TestedPolicy {
@@ -18,12 +19,23 @@ export interface FilePolicy extends TestedPolicy {
   readonly roles: readonly string[]
   /** Names of the rules, in the order of the file. */
   readonly rules: readonly string[]
+  /** Those of them that allow. */
+  readonly allowing: readonly string[]
   /** Tiers that its rules oblige to. */
   readonly tiers: readonly string[]
   /** How many tests the file holds. */
   readonly tests: number
   /** What every rule, and every role that permits it, makes of a question. */
   explain (principal: Principal, action: string, resource: Resource, context: Context): Explanation
+  /** As `explain`, of roles alone. */
+  explainRoles (principal: Principal, action: string, resource: Resource, context: Context): RoleExplanation
+  /**
+   * What comes of a question of which not everything is known.
+   * @param asked to which the question's own getters add the name of whatever is not known, when they are asked for it.
+   */
+  weigh (principal: Principal, action: string, resource: Resource, context: Context, asked: Set<string>): Weighed
+  /** What each role permits. */
+  readonly permissions: ReadonlyMap<string, RolePermissions>
 }
 
 /**
@@ -58,11 +70,15 @@ function policyOf (root: PolicyNode, text: string, { tiers }: PolicySource): Fil
     id: `sha256:${createHash('sha256').update(text).digest('hex')}`,
     roles: Object.freeze([...file.roles.keys()]),
     rules: Object.freeze(file.rules.map(({ name }) => name)),
+    allowing: Object.freeze(file.rules.flatMap(({ name, effect }) => effect === 'allow' ? [name] : [])),
     tiers: Object.freeze([...new Set(file.rules.flatMap(({ obligations }) => obligations?.tier ?? []))]),
     tests: file.tests.length,
     testCases: Object.freeze(file.tests),
     decide: decider(file),
-    explain: explain.bind(undefined, file)
+    explain: explain.bind(undefined, file),
+    explainRoles: explainRoles.bind(undefined, file),
+    weigh: weigher(file),
+    permissions: file.roles
   })
 }
 

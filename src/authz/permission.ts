@@ -4,6 +4,8 @@ import { readSegments, readText } from './readers.ts'
 
 /** `<resource type>:<action>`; either side may hold stars, and `*` alone is everything. */
 export interface Permission {
+  /** As the file writes it. */
+  readonly text: string
   readonly type: Pattern
   readonly action: Pattern
 }
@@ -26,11 +28,20 @@ export function readPermission (node: PolicyNode): Permission {
   const [type = '', action = '', ...others] = text === '*' ? ['*', '*'] : text.split(':')
   // A reference or a blank would make a permission that looks alive and never matches.
   if (type === '' || action === '' || others.length > 0 || /\s|\$\{/.test(text)) throw unexpected(node, expected)
-  return { type: readPattern(type, node), action: readPattern(action, node) }
+  return { text, type: readPattern(type, node), action: readPattern(action, node) }
 }
 
 function readPattern (text: string, node: PolicyNode): Pattern {
   return isGlob(text) ? { text, matches: compileGlob(readSegments(text, node)) } : { text }
+}
+
+/** Whether a permission is about this action on this type of resource. */
+export function covers (permission: Permission, type: string, action: string): boolean {
+  return matches(permission.type, type) && matches(permission.action, action)
+}
+
+function matches ({ text, matches }: Pattern, given: string): boolean {
+  return matches === undefined ? text === given : matches(given)
 }
 
 /** One test for many permissions: literal ones are looked up, so that their number costs nothing. */

@@ -4,11 +4,19 @@ import { type Member, type Place, type PolicyNode, policyInvalid, quote, unexpec
 import { compilePermissions, type Permission, type PermissionTest, readPermission } from './permission.ts'
 import { optional, readList, readMapping, readName, readShape, readText } from './readers.ts'
 
-/** What holding a role gives. */
-export interface Role {
+/** What holding a role permits. */
+export interface RolePermissions {
   /** Whether it reaches every org, else its holder's own only. */
   readonly reachesEveryOrg: boolean
   readonly permits: PermissionTest
+  /** Permissions that are said of the role itself. */
+  readonly own: readonly Permission[]
+  /** Those and all that it inherits. */
+  readonly permissions: ReadonlySet<Permission>
+}
+
+/** What holding a role gives. */
+export interface Role extends RolePermissions {
   readonly decision: Decision
 }
 
@@ -40,9 +48,10 @@ const maxHeight = 32
 export function readRoles (node: PolicyNode): ReadonlyMap<string, Role> {
   const declared = new Map([...readMapping(node, 'a mapping of roles').members].map(([name, member]) => [name, readRole(name, member)]))
   const gather = gatherer(declared)
-  return new Map([...declared].map(([name, { place, reachesEveryOrg }]) => {
+  return new Map([...declared].map(([name, { place, reachesEveryOrg, permissions: own }]) => {
     const decision: Decision = Object.freeze({ allowed: true, rule: `role:${name}`, reason: 'allowed' })
-    return [name, { reachesEveryOrg, permits: compilePermissions([...gather(name, place, []).permissions]), decision }]
+    const { permissions } = gather(name, place, [])
+    return [name, { reachesEveryOrg, permits: compilePermissions([...permissions]), own, permissions, decision }]
   }))
 }
 

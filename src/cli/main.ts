@@ -6,6 +6,8 @@ import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
 import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
+import { policyReplay } from './policy-replay.ts'
+import { policyUsage } from './policy-usage.ts'
 import { routes } from './routes.ts'
 import { serve } from './serve.ts'
 import { tokensDeny } from './tokens.ts'
@@ -26,6 +28,8 @@ const verbs: Readonly<Record<string, Verb>> = {
   'policy test': policyTest,
   'policy explain': policyExplain,
   'policy sign': policySign,
+  'policy replay': policyReplay,
+  'policy usage': policyUsage,
   'audit verify': auditVerify,
   'tokens deny': tokensDeny,
   routes,

@@ -4,6 +4,7 @@ import { redisDenyList } from '../authn/redis-deny-list.ts'
 import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
 import { pepperOf, storeOptions, storeUsage } from './key-store.ts'
 import { closing, isRedisUrl, withRedis } from './redis.ts'
+import { timeIn } from './time.ts'
 
 /** Ends tokens before they expire. */
 export const tokensDeny: Verb = {
@@ -33,14 +34,6 @@ function readDenial (args: Arguments): Denial {
   // A forgotten word must not end everything.
   if ((tokenId ?? subject ?? session ?? issuedBefore) === undefined && !args.has('all')) throw new UsageError('--token-id, --subject, --session, --issued-before or --all is required')
   return denial
-}
-
-function timeIn (args: Arguments, name: string): number | undefined {
-  const text = args.text(name)
-  if (text === undefined) return undefined
-  const time = Date.parse(text)
-  if (Number.isNaN(time)) throw new UsageError(`--${name} is a time, as 2030-01-31T12:00:00Z`)
-  return time
 }
 
 async function withDenyList (args: Arguments, use: (list: SharedDenyList) => Promise<void>): Promise<void> {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
+import type { Decision } from '../authz/policy.ts'
 import { isGuardError } from '../errors.ts'
 import type { AuditEntry, AuditFields, Outcome } from './audit-entry.ts'
 import { judged, type Question } from './judgement.ts'
@@ -10,14 +11,17 @@ import { rulesOf } from './route-rules.ts'
 export interface Pseudonyms {
   readonly user: string
   readonly credential: string
-  /** Digest of the principal's attributes record. */
+  /** Digest of the record of what was judged. */
   readonly facts: string
 }
 
 /** The record of a request, as far as it is known now. Its members are written out one by one: spreading costs ten times as much. */
 export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, httpStatus }: Outcome, pseudonyms: Pseudonyms | undefined): AuditRecord {
-  const { decision, model, principal } = request
+  const { decision, model, principal, [judged]: question } = request
   const { fields } = entry
+  const modelId = fields.model_id ?? model?.id
+  const resource = question?.resource
+  const isSaid = resource?.type === 'model' && resource.id === modelId
   const observed = observedRefusal(request)
   return {
     timestamp: timestampOf(Date.now()),
@@ -30,7 +34,7 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     credential_method: principal?.credential.method,
     credential_id: pseudonyms?.credential,
     facts: pseudonyms?.facts,
-    model_id: fields.model_id ?? model?.id,
+    model_id: modelId,
     model_version: fields.model_version ?? model?.version,
     model_digest: fields.model_digest ?? model?.digest,
     input_hash: entry.inputHash?.(),
@@ -39,6 +43,9 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     request_id: request.id,
     policy: decision?.policy,
     rule: decision?.rule ?? undefined,
+    decision: decision ? decisionOf(decision) : undefined,
+    resource_type: isSaid ? undefined : resource?.type,
+    resource_id: isSaid ? undefined : resource?.id,
     http_status: httpStatus,
     amends: entry.seq,
     detail: detailOf(fields.detail, request)
@@ -65,6 +72,10 @@ function metadataOf ({ principal, resource, context }: Question): object {
     resource: { type: resource.type, id: resource.id, org: resource.org, attributes: resource.attributes },
     context: { ...context, ip: undefined }
   }
+}
+
+function decisionOf ({ allowed }: Decision): 'allow' | 'deny' {
+  return allowed ? 'allow' : 'deny'
 }
 
 let lastTime = NaN

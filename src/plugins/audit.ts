@@ -4,12 +4,13 @@ import fp from 'fastify-plugin'
 import type { Identities, Identity } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
-import { havingMethods, object } from '../options.ts'
+import { havingMethods, listOf, object, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { changeWriter } from './audit-change.ts'
 import { AuditEntry, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
 import { factsWriter } from './facts.ts'
+import { judged } from './judgement.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { rulesOf } from './route-rules.ts'
 import { answerStream, streamDigest } from './stream-digest.ts'
@@ -28,13 +29,19 @@ export interface AuditOptions {
   readonly log: AuditLog
   /** Pseudonyms, and the keys of each principal's digests. */
   readonly identities: Identities
+  /**
+   * Names of those attributes of principals that the log keeps, so that a changed policy that speaks of them can be rehearsed over it. Default
+   * none: what stands in the log stands there for good, and claims may hold personal data.
+   */
+  readonly principalAttributes?: readonly string[]
 }
 
 const closeTimeoutMs = 1000
 
 const readOptions = object({
   log: havingMethods<AuditLog>('append', 'close'),
-  identities: havingMethods<Identities>('principal', 'credential')
+  identities: havingMethods<Identities>('principal', 'credential'),
+  principalAttributes: withDefault(listOf(string()), [])
 })
 
 /**
@@ -43,10 +50,10 @@ const readOptions = object({
  */
 export const audit = fp(async function audit (app: FastifyInstance, options: AuditOptions): Promise<void> {
   checkOrder(app, 'audit')
-  const { log, identities } = readOptions(options, 'audit')
+  const { log, identities, principalAttributes } = readOptions(options, 'audit')
   const refused = strangers(log, identities)
   const running = turnstile()
-  const facts = factsWriter(log)
+  const facts = factsWriter(log, { principalAttributes })
   const noteChange = changeWriter(log, identities)
   app.decorateRequest('audit', null)
 
@@ -150,10 +157,11 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     return entry.identity
   }
 
-  function pseudonymsOf (entry: AuditEntry, { principal }: FastifyRequest): Pseudonyms | undefined {
+  function pseudonymsOf (entry: AuditEntry, request: FastifyRequest): Pseudonyms | undefined {
+    const { principal } = request
     if (!principal) return undefined
     const user = identityOf(entry, principal).pseudonym
-    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user) }
+    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user, request[judged] ?? undefined) }
   }
 
   function outputHash (entry: AuditEntry, { principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {

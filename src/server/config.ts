@@ -118,7 +118,9 @@ const readConfig = object({
     providers: listOf(readLoginProvider)
   })),
   audit: allOptional({
-    durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response')
+    durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response'),
+    /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
+    principalAttributes: withDefault(listOf(string()), [])
   }),
   models: allOptional({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),

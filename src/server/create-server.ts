@@ -120,11 +120,11 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
-async function auditOf ({ audit: { durability } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+async function auditOf ({ audit: { durability, principalAttributes } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
   await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
-  return { log, identities }
+  return { log, identities, principalAttributes }
 }
 
 /** Every folder below `models/` is a sealed bundle of that name, signed by this server's own key. */

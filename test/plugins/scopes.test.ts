@@ -7,6 +7,7 @@ import { fileKeyStore } from '../../src/authn/file-key-store.ts'
 import { jwt } from '../../src/authn/jwt.ts'
 import type { ModelGuardOptions } from '../../src/plugins/model-guard.ts'
 import { auditIn, guardedApp, guardOptions, recordsIn } from '../helpers/guard.ts'
+import { memberOf } from '../helpers/json.ts'
 import { nowSeconds, testIssuer } from '../helpers/tokens.ts'
 
 const pepper = randomBytes(32)
@@ -43,7 +44,7 @@ t.test('a key with scopes does nothing beyond them, and nothing that its princip
   await app.close()
   const records = recordsIn(folder)
   t.equal(records.filter(({ status, reason, rule }) => status === 'denied' && reason === 'insufficient-scope' && rule === undefined).length, 3)
-  t.ok(records.some(({ action, detail }) => action === 'facts' && String(Reflect.get(Object(detail), 'limited_to')) === 'model:predict:acme-fraud*'))
+  t.ok(records.some(({ action, detail }) => action === 'facts' && String(memberOf(memberOf(detail, 'principal'), 'limited_to')) === 'model:predict:acme-fraud*'))
 })
 
 t.test('in observe mode what lies beyond the scopes is noted, and passes', async (t) => {

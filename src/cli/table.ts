@@ -1,0 +1,25 @@
+const maxRows = 50
+const maxWidth = 60
+
+// What breaks lines, and what turns the direction of writing, in somebody's terminal: callers choose the ids that they ask for.
+const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu
+
+/** A text on one line, as it looks. */
+export function printable (text: string): string {
+  const short = text.length > maxWidth ? `${text.slice(0, maxWidth - 1)}…` : text
+  return short.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** A title and rows in columns below it; nothing where there are no rows. Numbers stand to the right. */
+export function table (title: string, rows: readonly (readonly (string | number)[])[]): readonly string[] {
+  if (rows.length === 0) return []
+  const shown = rows.slice(0, maxRows).map((row) => row.map((cell) => typeof cell === 'number' ? cell : printable(cell)))
+  const width = (column: number): number => Math.max(...shown.map((row) => String(row[column]).length))
+  const lines = shown.map((row) => row.map((cell, column) => pad(cell, width(column))).join('  ').trimEnd())
+  const more = rows.length - shown.length
+  return [`${title}:`, ...lines.map((line) => `  ${line}`), ...more > 0 ? [`  and ${more} more (--json names all)`] : []]
+}
+
+function pad (cell: string | number, width: number): string {
+  return typeof cell === 'number' ? String(cell).padStart(width) : cell.padEnd(width)
+}
