@@ -57,7 +57,8 @@ export function plainKey (members: Readonly<Record<string, unknown>>, without: r
     if (without.includes(name)) continue
     const value = members[name]
     if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return undefined
-    key += textKey(name) + (typeof value === 'string' ? textKey(value) : String(value))
+    // Whatever ends does so by itself: a number that another follows must not be taken for a longer one.
+    key += textKey(name) + (typeof value === 'string' ? textKey(value) : `${String(value)};`)
   }
   return key.length > 512 ? undefined : key
 }

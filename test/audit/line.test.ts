@@ -78,6 +78,7 @@ t.test('the largest record fits into a line', async (t) => {
   }
   const brim = { list: ['\u20ac'.repeat(468), ...Array.from({ length: 19 }, () => '\u20ac'.repeat(498))] }
   const line = auditLine({ ...plain, ...worst, ...most, status: '\u0001'.repeat(600), detail: brim } as unknown as AuditRecord, Number.MAX_SAFE_INTEGER)
+  t.match(auditLine({ ...plain, detail: { list: [...brim.list, ''] } }, 0), /"detail":\{"cut":/)
   t.same((JSON.parse(line) as AuditRecord).detail, brim, 'a detail of ten thousand units is whole')
   t.ok(Buffer.byteLength(line) > 60_000 && Buffer.byteLength(line) <= maxLineBytes)
 })

@@ -80,9 +80,14 @@ t.test('whatever can change a decision has facts of its own', async (t) => {
     [ann, 'u_1', { resource: { type: 'model', id: 'fraud', attributes: fraud.attributes }, context }],
     [ann, 'u_1', { resource: { ...fraud, attributes: { org: 'acme', sensitivity: 'low' } }, context }],
     [ann, 'u_1', { resource: { ...fraud, attributes: { org: 'acme', sensitivity: { level: 1 } } }, context }],
+    [ann, 'u_1', { resource: { ...fraud, attributes: { org: 'acme', sensitivity: { level: 2 } } }, context }],
     [ann, 'u_1', { resource: fraud, context: { ...context, method: 'GET' } }],
     [ann, 'u_1', { resource: fraud, context: { ...context, tags: ['a'] } }],
     [ann, 'u_1', { resource: fraud, context: { ...context, long: 'x'.repeat(500) } }],
+    [ann, 'u_1', { resource: fraud, context: { a: 1, [`xx20:${'y'.repeat(17)}`]: 'v' } }],
+    [ann, 'u_1', { resource: fraud, context: { a: 12, xx: `${'y'.repeat(17)}1:v` } }],
+    [ann, 'u_1', { resource: fraud, context: { a: true } }],
+    [ann, 'u_1', { resource: fraud, context: { a: 'true' } }],
     [ann, 'u_1', judged]
   ]
   const all = others.map(([who, user, what]) => write(who, user, what))

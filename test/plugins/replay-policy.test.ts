@@ -132,6 +132,7 @@ t.test('a record without facts that can be read cannot be told', async (t) => {
   t.match(await ask({}, { principal: {}, not_kept: ['principal'] }), untold)
   t.match(await ask({ decision: undefined }, { type: 'user', roles: ['analyst'], principal: undefined, resource: undefined, context: undefined }), untold, 'of an older version')
   t.match(await ask({ decision: undefined }), { requests: 1, unknown: 1 }, 'nor what was decided where it does not say')
+  t.match(await ask({ decision: undefined, policy: policy().id, facts: 'sha256:none' }), untold)
   t.match(await ask({ resource_type: 'model', resource_id: 'm', model_id: undefined }), { requests: 1, same: 1 })
 })
 
@@ -140,6 +141,7 @@ t.test('an id that was too long for a record is not known', async (t) => {
   const about = (rule: string): Promise<ReplayReport> => replayPolicy({ directory, policy: policy(policyText.replace('policies:', `policies:\n  - { name: d, effect: deny, ${rule} }`)) })
   t.match(await about('resource: { id: y }'), { same: 1, unknown: 1, open: [{ because: [{ rule: 'rule:d', attributes: ['resource.id'] }] }] })
   t.match(await about('action: other'), { same: 2 })
+  t.match(await replayPolicy({ directory: await handMade(t, [{ model_id: 'short…' }]), policy: policy('version: 1\npolicies: [{ name: a, effect: allow, action: predict, resource: { id: short… } }]') }), { same: 1 })
   const limited = await handMade(t, [{ model_id: 'x'.repeat(600) }], { principal: { type: 'user', tier: 't', roles: ['analyst'], scopes: [], org: 'acme', limited_to: ['model:predict:x*'], credential: { method: 'session' } } })
   t.match(await replayPolicy({ directory: limited, policy: policy() }), { unknown: 1, open: [{ because: [{ rule: 'scopes', attributes: ['resource.id'] }] }] })
 })
@@ -156,6 +158,23 @@ t.test('roles that the new policy assigns are those that it goes by', async (t) 
   const assigned = `${policyText}assignments: [{ principal: { id: nobody }, roles: [viewer], resource: { id: acme-1 } }]\n`
   t.same(rows(await replay(folder, assigned)), [['admitted', 'nobody', 'read', 'model acme-1', 1, null, 'role:viewer']])
   t.match(await replay(folder, assigned, { identities: undefined }), { refused: 0, admitted: 0, unknown: 1, open: [{ because: [{ rule: 'assignments', attributes: ['principal.id'] }] }] })
+})
+
+t.test('what a record of facts says it does not hold is not known', async (t) => {
+  const kept = { resource: { type: 'model', org: 'acme', attributes: { known: 'x' } }, context: { known: 'x' } }
+  for (const [owner, about] of [['resource', 'resource'], ['context', 'condition']] as const) {
+    const directory = await handMade(t, [{}, { model_id: 'n' }], { ...kept, not_kept: [owner === 'context' ? 'context' : 'resource.attributes'] })
+    const of = async (name: string): Promise<ReplayReport> => await replayPolicy({ directory, policy: policy(policyText.replace('policies:', `policies:\n  - { name: d, effect: deny, ${about}: { ${name}: y } }`)) })
+    t.match(await of('known'), { same: 2 })
+    t.match(await of('other'), { unknown: 2, open: [{ count: 2, because: [{ rule: 'rule:d', attributes: [`${owner}.other`] }] }] })
+  }
+})
+
+t.test('what one question wanted to know does not make the next one unknown', async (t) => {
+  const principal = { type: 'user', tier: 't', roles: ['analyst'], scopes: [], org: 'acme', limited_to: ['model:predict:*'], credential: { method: 'session' } }
+  const directory = await handMade(t, [{}, { model_id: 'n' }], { principal })
+  const { open } = await replayPolicy({ directory, policy: policy(policyText.replace('policies:', 'policies:\n  - { name: d, effect: deny, condition: { ip: 10.0.0.1 } }')) })
+  t.same(open, [{ because: [{ rule: 'rule:d', attributes: ['context.ip'] }], count: 2 }])
 })
 
 t.test('what is forgotten is judged again', async (t) => {
