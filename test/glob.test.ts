@@ -17,22 +17,24 @@ function searches (t: Test, work: () => unknown): { count: number, backwards: nu
   return { count: starts.length, backwards: starts.filter((from, index) => index > 0 && from < Number(starts.at(index - 1))).length }
 }
 
+// Each begins and ends as its pattern does, and lacks but the c.
 const hostile: readonly (readonly [pattern: string, text: string])[] = [
-  [`${'*a'.repeat(200)}*b`, 'a'.repeat(100_000)],
-  [`${'a*'.repeat(200)}b`, 'a'.repeat(100_000)],
-  [`*${'ab*'.repeat(150)}c`, 'ab'.repeat(50_000)],
-  [`${'*'.repeat(500)}b`, 'a'.repeat(100_000)],
-  [`*${'a'.repeat(250)}*${'a'.repeat(250)}b*c`, `${'a'.repeat(100_000)}c`]
+  [`${'*a'.repeat(200)}*c*b`, `${'a'.repeat(100_000)}b`],
+  [`${'a*'.repeat(200)}c*b`, `${'a'.repeat(100_000)}b`],
+  [`*${'ab*'.repeat(150)}c*b`, 'ab'.repeat(50_000)],
+  [`${'*'.repeat(500)}c*b`, `${'a'.repeat(100_000)}b`],
+  [`*${'a'.repeat(250)}*${'a'.repeat(250)}c*b`, `${'a'.repeat(100_000)}b`]
 ]
 
 t.test('a pattern is searched for once from left to right, each part at most once, however hostile it is', async (t) => {
-  for (const [index, [pattern, text]] of hostile.entries()) {
+  for (const [pattern, text] of hostile) {
     const segments = pattern.split('*')
     const { count, backwards } = searches(t, () => matchesSegments(segments, text))
     t.equal(matchesSegments(segments, text), false, pattern.slice(0, 20))
     t.ok(count <= segments.length, `${count} searches for ${segments.length} parts`)
     t.equal(backwards, 0)
-    if (index < 4) t.equal(matchesSegments([...segments.slice(0, -1), ''], text), true, 'it would match but for its end')
+    t.ok(count > 1, 'it is searched for')
+    t.equal(matchesSegments(pattern.replace('c*', '*').split('*'), text), true, 'without the c it would match')
   }
 })
 

@@ -63,7 +63,7 @@ const alwaysThere = ['action', 'resource.type', 'resource.id', 'principal.id', '
 /** Clauses that some question does not fulfil. */
 export function tellingClauses (clauses: readonly Clause[]): readonly Clause[] {
   return clauses.filter(({ attribute, said }) => !alwaysThere.includes(attribute.name) ||
-    !said.some(([atom, ...others]) => others.length === 0 && atom?.kind === 'text' && atom.segments.every((segment) => segment === '')))
+    !said.some(([atom]) => atom?.kind === 'text' && atom.segments.every((segment) => segment === '')))
 }
 
 /** Whether each question of which `given` is known of the one has the outcome `wanted` of the other. `false` says that it is not certain. */

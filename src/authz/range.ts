@@ -13,7 +13,7 @@ export function areApart (ones: readonly Range[], others: readonly Range[]): boo
 
 /** Whether each of the inner ranges lies in one of the outer. */
 export function isWithin (inner: readonly Range[], outer: readonly Range[]): boolean {
-  return inner.every((one) => isEmpty(one) || outer.some((other) => holds(other, one)))
+  return inner.every((one) => outer.some((other) => holds(other, one)))
 }
 
 function holds (outer: Range, inner: Range): boolean {

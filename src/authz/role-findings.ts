@@ -38,7 +38,7 @@ const namingOperators = ['eq', 'ne', 'in', 'nin']
 function textsOf (node: PolicyNode): readonly RoleWord[] {
   if (node.kind === 'list') return node.items.flatMap(textsOf)
   if (node.kind === 'mapping') return [...node.members].flatMap(([name, { value }]) => namingOperators.includes(name) ? textsOf(value) : [])
-  return typeof node.value === 'string' && !isGlob(node.value) && !node.value.includes('${') ? [{ word: node.value, node }] : []
+  return typeof node.value === 'string' && !isGlob(node.value) ? [{ word: node.value, node }] : []
 }
 
 function misspeltRole (word: string, { place }: PolicyNode, known: readonly string[]): readonly Finding[] {

@@ -99,7 +99,7 @@ function isInNetworks (network: string, others: readonly string[]): boolean {
   const [address = '', bits] = network.split('/')
   return others.some((other) => {
     const [, otherBits] = other.split('/')
-    const isWider = otherBits !== undefined && (bits === undefined || Number(bits) >= Number(otherBits))
+    const isWider = bits === undefined || Number(bits) >= Number(otherBits)
     return other === network || (isWider && address.includes(':') === other.includes(':') && prepareNetworks([other])?.(address) === true)
   })
 }
@@ -120,7 +120,7 @@ function excludesItself (atoms: Alternative, outcome: Outcome, attribute: Attrib
   if (words !== undefined && words.every((word) => atoms.some((atom) => isExcluded(atom, word, outcome)))) return true
   if (outcome === 'matches' && attribute.isText && atoms.some((atom) => isNeverText(atom, isText))) return true
   return atoms.some((atom, index) =>
-    (atom.kind === 'values' && [...atom.values].every((value) => atoms.some((other) => other !== atom && excludesValue(other, value, outcome, isText)))) ||
+    (atom.kind === 'values' && [...atom.values].every((value) => atoms.some((other) => excludesValue(other, value, outcome, isText)))) ||
     atoms.slice(index + 1).some((other) => areExclusive(atom, other, outcome, isText)))
 }
 
@@ -139,7 +139,6 @@ function isNeverText (atom: Atom, isText: boolean): boolean {
 /** Whether what has this value, alone or in a list, has another outcome here. */
 function excludesValue (atom: Atom, value: Scalar, outcome: Outcome, isText: boolean): boolean {
   if (atom.kind === 'other-values') return atom.values.has(value)
-  if (atom.kind === 'exists') return !atom.isThere
   // Of a list these cannot be evaluated.
   if (atom.kind === 'range' || atom.kind === 'network') return (isText || outcome === 'matches') && isExcluded(atom, value, outcome)
   return isText && isExcluded(atom, value, outcome)

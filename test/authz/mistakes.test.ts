@@ -42,7 +42,7 @@ t.test('mistakes that people make are answered with the place, what was expected
     ['version: 1\npolicies:\n  - name: r', '3:5: expected "effect" in this mapping'],
     ['version: 1\npolicies:\n  - name: r\n    effect: allow', '3:5: expected "action" in this mapping'],
     ['version: 1\npolicies:\n  - name: r\n    effect: Allow', '4:13: unknown word "Allow"; did you mean allow?'],
-    ['version: 1\npolicies:\n  - name: r\n    effect: permit', '4:13: unknown word "permit"; known are allow, deny'],
+    ['version: 1\npolicies:\n  - name: r\n    effect: permit', '4:13: unknown word "permit"; known are allow, deny, oblige'],
     ['version: 1\npolicies:\n  - name: yes: no\n    effect: deny', '3:11: Nested mappings are not allowed in compact mappings; put text with a colon in quotes, and each key on a line of its own'],
     ['version: 1\npolicies:\n  - name: "r\n    effect: deny', '4:17: Missing closing " quote; a text that begins with a quote ends with one'],
     ['version: 1\npolicies:\n  - name: r\n   effect: deny', '4:1: Sequence item without - indicator; indent this line like the one above'],
@@ -53,7 +53,7 @@ t.test('mistakes that people make are answered with the place, what was expected
 
     [rule('conditon: { a: b }'), '6:5: unknown key "conditon"; did you mean condition?'],
     [rule('principals: { id: a }'), '6:5: unknown key "principals"; did you mean principal?'],
-    [rule('when: { a: b }'), '6:5: unknown key "when"; known are name, effect, principal, resource, action, condition'],
+    [rule('when: { a: b }'), '6:5: unknown key "when"; known are name, effect, principal, resource, action, condition, obligations'],
     [rule('resource: model'), '6:15: expected a mapping of attributes of the resource, got "model"'],
     [rule('resource: { typ: model }'), '6:17: expected type, or attributes.typ if there is such an attribute, got "typ"'],
     [rule('resource: { ogr: acme }'), 'taken'],
