@@ -86,6 +86,8 @@ t.test('whatever can change a decision has facts of its own', async (t) => {
     [ann, 'u_1', { resource: fraud, context: { ...context, long: 'x'.repeat(500) } }],
     [ann, 'u_1', { resource: fraud, context: { a: 1, [`xx20:${'y'.repeat(17)}`]: 'v' } }],
     [ann, 'u_1', { resource: fraud, context: { a: 12, xx: `${'y'.repeat(17)}1:v` } }],
+    [ann, 'u_1', { resource: fraud, context: { a: 'bc' } }],
+    [ann, 'u_1', { resource: fraud, context: { ab: 'c' } }],
     [ann, 'u_1', { resource: fraud, context: { a: true } }],
     [ann, 'u_1', { resource: fraud, context: { a: 'true' } }],
     [ann, 'u_1', judged]

@@ -83,6 +83,13 @@ t.test('an assigned role that somebody needs is not given back by its very assig
   t.match(await of('predict'), { allowed: 0, unneeded: [{ held: ['viewer'], unneeded: ['viewer'] }] })
 })
 
+t.test('a role that its holder would be assigned anyway is not needed', async (t) => {
+  const principal = { type: 'user', tier: 't', roles: ['viewer'], scopes: [], org: 'acme', credential: { method: 'session' } }
+  const directory = await handMade(t, [{ action: 'read' }], { principal })
+  t.match((await policyUsage({ directory, policy: policy(`${policyText}assignments: [{ principal: { org: acme }, roles: [viewer] }]\n`) })).unneeded, [{ unneeded: ['viewer'] }])
+  t.same((await policyUsage({ directory, policy: policy() })).unneeded, [])
+})
+
 t.test('what is not known is taken for used where it was allowed', async (t) => {
   const text = policyText.replace('policies:', 'policies:\n  - { name: office, effect: allow, action: [predict, read], condition: { ip: { cidr: 10.0.0.0/8 } } }\n  - { name: other, effect: allow, action: train }')
   const allowed: Partial<AuditRecord> = { model_id: 'm' }

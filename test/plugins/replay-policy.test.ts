@@ -173,8 +173,8 @@ t.test('what a record of facts says it does not hold is not known', async (t) =>
 t.test('what one question wanted to know does not make the next one unknown', async (t) => {
   const principal = { type: 'user', tier: 't', roles: ['analyst'], scopes: [], org: 'acme', limited_to: ['model:predict:*'], credential: { method: 'session' } }
   const directory = await handMade(t, [{}, { model_id: 'n' }], { principal })
-  const { open } = await replayPolicy({ directory, policy: policy(policyText.replace('policies:', 'policies:\n  - { name: d, effect: deny, condition: { ip: 10.0.0.1 } }')) })
-  t.same(open, [{ because: [{ rule: 'rule:d', attributes: ['context.ip'] }], count: 2 }])
+  const { open } = await replayPolicy({ directory, policy: policy(policyText.replace('policies:', 'policies:\n  - { name: z, effect: deny, condition: { ip: 10.0.0.1 } }')) })
+  t.same(open, [{ because: [{ rule: 'rule:z', attributes: ['context.ip'] }], count: 2 }])
 })
 
 t.test('what is forgotten is judged again', async (t) => {
