@@ -45,7 +45,7 @@ export function rulesIn (root: MappingNode): readonly ComparedRule[] {
 
 /** The items of a list of the file, none when it is left out. */
 export function itemsOf (mapping: MappingNode, name: string): readonly PolicyNode[] {
-  return optional(mapping, name, (node) => node.kind === 'list' ? node.items : [], [])
+  return optional(mapping, name, (node) => ({ items: [], ...node }).items, [])
 }
 
 /** What a part of a rule or an assignment says. */

@@ -18,7 +18,7 @@ export function isWithin (inner: readonly Range[], outer: readonly Range[]): boo
 
 function holds (outer: Range, inner: Range): boolean {
   const { from, to, isFromOpen, isToOpen } = common(outer, inner)
-  return from === inner.from && to === inner.to && (isFromOpen ?? false) === (inner.isFromOpen ?? false) && (isToOpen ?? false) === (inner.isToOpen ?? false)
+  return from === inner.from && to === inner.to && Boolean(isFromOpen) === Boolean(inner.isFromOpen) && Boolean(isToOpen) === Boolean(inner.isToOpen)
 }
 
 function common (one: Range, other: Range): Range {

@@ -85,8 +85,7 @@ function impliesOthers (one: Atom, given: Outcome, values: ReadonlySet<Scalar>, 
   if ([...values].some((value) => !isExcluded(one, value, 'matches'))) return false
   // Two of different kinds cannot be compared, which is not to match.
   if (one.kind === 'range') return one.scale === 'number' && given === 'matches' && (wanted === 'not-missed' || [...values].every((value) => typeof value === 'number'))
-  if (one.kind === 'values' || one.kind === 'text') return isText && (wanted === 'not-missed' || [...values].every((value) => typeof value === 'string'))
-  return false
+  return isText && (one.kind === 'values' || one.kind === 'text') && (wanted === 'not-missed' || [...values].every((value) => typeof value === 'string'))
 }
 
 /** Ranges and networks cannot be evaluated for a list, and one that holds such a value has the value. */

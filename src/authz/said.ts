@@ -44,8 +44,8 @@ function joinValues (alternatives: Said): Said {
 }
 
 function constantOf (node: PolicyNode): unknown {
-  if (node.kind === 'scalar') return node.value
-  return node.kind === 'list' ? node.items.map(constantOf) : undefined
+  const { value, items } = { value: undefined, items: undefined, ...node }
+  return items?.map(constantOf) ?? value
 }
 
 function valueAtom (value: unknown): Atom {
