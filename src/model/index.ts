@@ -12,6 +12,7 @@ export { startSession, type ModelSession, type SessionOptions } from './session.
 export { signModel, type SignModelOptions } from './sign-model.ts'
 export type { SignedFile, Statement } from './statement.ts'
 export type { Datatype, Tensor, TensorMetadata } from './tensor.ts'
-export type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
+export type { SignerClaims } from './signer-claims.ts'
+export type { ModelSigner, Trust, TrustedAuthority, TrustedKey, VerifiedStatement } from './trust.ts'
 export { verifyModel, type VerifyModelOptions } from './verify-model.ts'
 export type { RunOutput } from './worker-lane.ts'

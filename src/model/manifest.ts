@@ -4,6 +4,9 @@ import { openObject, otherMembers, parseJson, readPart } from './read-part.ts'
 /** The name of the manifest in a model's folder. */
 export const manifestName = 'model.json'
 
+/** A manifest is read by people: a larger one is not a manifest. */
+export const maxManifestBytes = 1024 * 1024
+
 const word = string(/^[^\p{Cc}]{1,256}$/u, 'a string of 1 to 256 characters')
 
 // in-toto's ResourceDescriptor, as far as it is needed: what, and its digest.

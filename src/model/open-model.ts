@@ -8,7 +8,8 @@ import { listFiles, readSmallFile, requireExactly, withFile } from './folder.ts'
 import { manifestName, readManifest, type Manifest } from './manifest.ts'
 import { bundleNames, fileContext, keyContext, modelName, readBundleEnvelope, sealedName, signedFile } from './sealed-bundle.ts'
 import type { SignedFile, Statement } from './statement.ts'
-import { verifyStatement, type ModelSigner, type Trust } from './trust.ts'
+import { checkSignerClaims } from './signer-claims.ts'
+import { verifyStatement, type ModelSigner, type Trust, type VerifiedStatement } from './trust.ts'
 import { changed, maxSignatureBytes, signatureName } from './verify-model.ts'
 import { wipe } from './wipe.ts'
 
@@ -21,7 +22,7 @@ export interface OpenModelOptions {
   /** The name asked for: a genuine bundle of another model is refused. Without it any trusted model is opened. */
   readonly expectName?: string
   /**
-   * Looks at the signed manifest before any other file is decrypted: whether this signer may claim this, whether this version is old.
+   * Looks at the signed manifest before any other file is decrypted, for instance whether this version is old.
    * What it throws refuses the model.
    */
   readonly admit?: (manifest: Manifest, signer: ModelSigner) => void | Promise<void>
@@ -43,19 +44,21 @@ export interface OpenedModel {
 
 /**
  * Opens a sealed model, wholly into memory: signature and trust first, then the files' names, the data key, the manifest alone, and only
- * then the rest. What was decrypted is hashed and held against the signed digests.
+ * then the rest, if its signer may claim what the manifest says. What was decrypted is hashed and held against the signed digests.
  * @throws FMG_ERR_BUNDLE_INVALID, FMG_ERR_SIGNATURE_INVALID, FMG_ERR_SIGNER_UNTRUSTED before any key is asked for or file decrypted.
+ * @throws FMG_ERR_SIGNER_UNTRUSTED also when the manifest says what its signer may not claim.
  * @throws FMG_ERR_MODEL_TAMPERED when a file is missing, too many, changed, from another model, or not the model asked for.
  * @throws FMG_ERR_KEY_UNAVAILABLE when no key that opens it can be reached.
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, keys, trust } = options
-  const { statement, signer } = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
+  const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
+  const { statement } = verified
   const opening = { directory, statement, manifest: signedFile(statement, manifestName), graph: signedFile(statement, modelName) }
   requireExactly(await listFiles(directory), bundleNames(statement))
   const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
   try {
-    return await openFiles({ ...opening, dataKey, files: new Map() }, signer, options)
+    return await openFiles({ ...opening, dataKey, files: new Map() }, verified, options)
   } finally {
     dataKey.fill(0)
   }
@@ -71,12 +74,13 @@ interface Opening {
   readonly files: Map<string, Uint8Array<ArrayBuffer>>
 }
 
-async function openFiles (opening: Opening, signer: ModelSigner, { expectName, admit }: OpenModelOptions): Promise<OpenedModel> {
+async function openFiles (opening: Opening, { signer, mayClaim }: VerifiedStatement, { expectName, admit }: OpenModelOptions): Promise<OpenedModel> {
   const { statement, files } = opening
   const zero = async (): Promise<void> => { await wipe(...files.values()) }
   try {
     const manifest = readManifest(await openFile(opening, opening.manifest))
     requireName(manifest, expectName)
+    checkSignerClaims(manifest, mayClaim)
     await admit?.(manifest, signer)
     const externalData = requireExternalData(await openFile(opening, opening.graph), statement)
     for (const file of statement.files) if (!files.has(file.name)) await openFile(opening, file)

@@ -9,14 +9,12 @@ import { seal } from './cobblestone.ts'
 import { sealDataKey } from './data-key.ts'
 import { digesting, readBlocks, startDigest } from './digest.ts'
 import { readSmallFile, withFile } from './folder.ts'
-import { manifestName, readManifest } from './manifest.ts'
+import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
 import { envelopeName, fileContext, keyContext, modelName, sealedName, signedFile } from './sealed-bundle.ts'
+import { checkSignerClaims } from './signer-claims.ts'
 import { readStatement, type SignedFile, type Statement } from './statement.ts'
 import { verifyStatement, type Trust } from './trust.ts'
 import { changed, maxSignatureBytes, requireListing, signatureName } from './verify-model.ts'
-
-// A manifest is read by people: a larger one is not a manifest.
-const maxManifestBytes = 1024 * 1024
 
 export interface SealModelOptions {
   /** Folder of a plaintext model with its `model.sig`. */
@@ -42,10 +40,10 @@ export async function sealModel (options: SealModelOptions): Promise<Statement> 
   const destination = path.resolve(options.destination)
   const signature = await readSmallFile(source, signatureName, maxSignatureBytes)
   const statement = readStatement(readBundle(signature, signatureName).payload, signatureName)
-  if (trust !== undefined) await verifyStatement(signature, trust, signatureName)
+  const mayClaim = trust === undefined ? {} : (await verifyStatement(signature, trust, signatureName)).mayClaim
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   await requireListing(source, statement, [signatureName])
-  readManifest(await readSmallFile(source, manifestName, maxManifestBytes))
+  checkSignerClaims(readManifest(await readSmallFile(source, manifestName, maxManifestBytes)), mayClaim)
   if (await exists(destination)) throw guardError('FMG_ERR_FILE', { detail: 'the destination of a sealed model must not exist', reason: 'destination' })
   await writeFolder(destination, async (folder) => {
     await writeSealed(folder, source, statement, recipients)

@@ -3,6 +3,8 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { digestFile } from './digest.ts'
 import { listFiles, readSmallFile, requireExactly } from './folder.ts'
+import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
+import { checkSignerClaims } from './signer-claims.ts'
 import type { Statement } from './statement.ts'
 import { verifyStatement, type Trust, type VerifiedStatement } from './trust.ts'
 
@@ -28,7 +30,8 @@ export interface VerifyModelOptions {
 /**
  * Verifies a plaintext model against its signature (OpenSSF Model Signing section 8): the signature, who made it, and that exactly the
  * files it names are there with the digests it names. Holds for the moment of reading: who loads must hash what is loaded.
- * @throws FMG_ERR_BUNDLE_INVALID, FMG_ERR_SIGNATURE_INVALID, FMG_ERR_SIGNER_UNTRUSTED as `verifyStatement` does.
+ * @throws FMG_ERR_BUNDLE_INVALID, FMG_ERR_SIGNATURE_INVALID, FMG_ERR_SIGNER_UNTRUSTED as `verifyStatement` does, and when the model says of itself what its
+ * signer may not claim.
  * @throws FMG_ERR_MODEL_TAMPERED naming the first file that differs, is missing, not signed for, or a symbolic link.
  */
 export async function verifyModel (options: VerifyModelOptions): Promise<VerifiedStatement> {
@@ -42,7 +45,13 @@ export async function verifyModel (options: VerifyModelOptions): Promise<Verifie
   } else {
     await requireDigests(folder, nameFile(verified.statement, file))
   }
+  if (Object.keys(verified.mayClaim).length > 0) await requireClaims(folder, verified)
   return verified
+}
+
+async function requireClaims (folder: string, { statement, mayClaim }: VerifiedStatement): Promise<void> {
+  if (!statement.files.some(({ name }) => name === manifestName)) throw guardError('FMG_ERR_SIGNER_UNTRUSTED', { detail: `its signer may not claim everything, and it has no ${manifestName}`, reason: 'signer-claims' })
+  checkSignerClaims(readManifest(await readSmallFile(folder, manifestName, maxManifestBytes)), mayClaim)
 }
 
 async function locate (model: string): Promise<{ folder: string, file?: string }> {
