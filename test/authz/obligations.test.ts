@@ -79,6 +79,8 @@ t.test('a file can test what is due', async (t) => {
   t.throws(() => tested({ mask: ['a'] }), /test "t0" expected other obligations than {"mask":\["a","b"\]} \(allowed, "role:analyst"\)/)
   t.throws(() => tested({ mask: ['a', 'b'], tier: 'slow' }), /expected other obligations/)
   t.throws(() => tested({ mask: ['a', 'b'], notify: 'ops' }), /unknown key "notify"/)
+  const nothingDue = { roles, tests: [{ name: 't', principal: { org: 'acme', roles: ['analyst'] }, action: 'predict', resource: { type: 'model', org: 'acme' }, expect: 'allow', obligations: { mask: ['a'] } }] }
+  t.throws(() => policyOf(nothingDue), /expected other obligations than {} \(allowed/)
 })
 
 t.test('a file that obliges to what nobody can do is refused', async (t) => {
