@@ -242,6 +242,17 @@ t.test('an answer that Fastify cannot send is 500, in both durabilities, and its
   }
 })
 
+t.test('it is so where no other hook of this package comes after', async (t) => {
+  const folder = t.testdir()
+  const app = Fastify()
+  await app.register(audit, await auditIn(folder))
+  app.get('/header', async (_request, reply) => { void reply.header('x-name', '中'); return 'x' })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.equal((await fetch(`${url}/header`)).status, 500)
+  await app.close()
+  t.match(recordsIn(folder), [{ http_status: 200 }, { status: 'error', http_status: 500, amends: 0 }])
+})
+
 t.test('a hook that changes the answer later leaves an amending record', async (t) => {
   const { app, records } = await recorded(t, (app) => {
     app.addHook('onSend', async (_request, reply) => { reply.raw.once('finish', () => {}); void reply.code(418) })

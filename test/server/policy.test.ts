@@ -7,7 +7,7 @@ import { loadPolicy } from '../../src/authz/file-policy.ts'
 import { watchPolicy } from '../../src/authz/watched-policy.ts'
 import { defaultConfig } from '../../src/server/config.ts'
 import { exampleImage } from '../../src/server/example-model.ts'
-import { recordReloads } from '../../src/server/open-policy.ts'
+import { openShadow, recordReloads } from '../../src/server/open-policy.ts'
 import { runServer, stopServer } from '../../src/server/run-server.ts'
 import { auditIn, recordsIn } from '../helpers/guard.ts'
 import { startServer } from '../helpers/server.ts'
@@ -44,6 +44,19 @@ t.test('a change that the log cannot take counts all the same, and is said', asy
   writeFileSync(path.join(folder, 'policy.yaml'), 'version: 1 # again')
   await until(() => said.length > 0)
   t.same(said, ['policy reloaded, and not recorded'])
+})
+
+t.test('a candidate that goes bad stays as it was, and that is said', async (t) => {
+  const file = path.join(t.testdir({ 'next.yaml': 'version: 1' }), 'next.yaml')
+  const said: string[] = []
+  const app = Fastify({ logger: { level: 'error', stream: { write: (line) => { said.push(line) } } } })
+  t.teardown(() => app.close())
+  const shadow = await openShadow(app, { ...defaultConfig, shadowPolicy: file })
+  const { id } = shadow ?? {}
+  writeFileSync(file, 'version: 2')
+  await until(() => said.length > 0)
+  t.match(said[0], /the shadow policy stays as it was/)
+  t.equal(shadow?.id, id)
 })
 
 t.test('a server that is told whose policy to take takes no other', async (t) => {
