@@ -17,7 +17,8 @@ export function compileObliging (rules: readonly Rule[]): ObligingRules | undefi
  * The decision with all that is due: the obligations of every rule that matches, whoever allowed it; of a denial, what is recorded.
  * What is allowed is denied when an obliging rule cannot be evaluated, or when two name different tiers: it could not be said what is due.
  */
-export function withDue (decision: Decision, obliging: ObligingRules, question: Question): Decision {
+export function withDue (decided: Decision, obliging: ObligingRules, question: Question): Decision {
+  let decision = decided
   const mask = new Set<string>()
   let tier: string | undefined
   let record: Obligations['record']
@@ -25,7 +26,7 @@ export function withDue (decision: Decision, obliging: ObligingRules, question: 
     const match = satisfies(question, constraints)
     if (match === false) continue
     const isUnclear = match === undefined || (tier ?? obligations.tier) !== (obligations.tier ?? tier)
-    if (isUnclear && decision.allowed) return policyError(rule)
+    if (isUnclear && decision.allowed) decision = policyError(rule)
     for (const name of obligations.mask ?? []) mask.add(name)
     tier ??= obligations.tier
     record ??= obligations.record
