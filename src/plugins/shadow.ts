@@ -24,7 +24,7 @@ export function shadowOf (candidate: Policy): Shadow {
     try {
       const { principal, action, resource, context } = question
       const its = candidate.decide(principal, action, resource, context)
-      return its instanceof Promise ? its.then(compare, fail) : compare(its)
+      return its instanceof Promise ? its.then(compare).catch(fail) : compare(its)
     } catch (error) {
       return fail(error)
     }

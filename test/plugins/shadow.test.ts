@@ -44,7 +44,9 @@ t.test('a candidate that fails would have denied, and nothing hangs on it', asyn
   const candidates: Policy['decide'][] = [
     () => { throw new Error('own') },
     async () => await Promise.reject(new Error('own')),
-    () => ({ allowed: false }) as Decision
+    () => ({ allowed: false }) as Decision,
+    () => undefined as unknown as Decision,
+    async () => await Promise.resolve(undefined as unknown as Decision)
   ]
   for (const [index, decide] of candidates.entries()) {
     const { statuses, shadows } = await rehearse(t, { id: 'candidate', decide }, ['acme-1', 'globex-1'])
