@@ -1,4 +1,5 @@
 import { isJsonObject, type JsonObject } from '../strict-json.ts'
+import { isMask } from './obligations.ts'
 import type { Obligations } from './policy.ts'
 
 // What another maker's `mask` means is not ours to guess.
@@ -34,9 +35,4 @@ function namedObligation (value: unknown): readonly [name?: string, wanted?: unk
   const { vendor: from, ...said } = value.properties
   const [only, ...others] = Object.entries(said)
   return from === vendor && only !== undefined && others.length === 0 ? only : []
-}
-
-/** Names without stars and empty parts: such a one would look alive and mask nothing. */
-function isMask (value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((name) => typeof name === 'string' && !name.includes('*') && !name.split('.').includes(''))
 }

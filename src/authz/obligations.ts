@@ -24,11 +24,20 @@ function member<const N extends string, T> (mapping: MappingNode, name: N, read:
   return made
 }
 
-/** A star would look alive and mask nothing. */
 function readMember (node: PolicyNode): string {
   const text = readText(node, 'the name of a member')
-  if (text.includes('*') || text.split('.').includes('')) throw unexpected(node, 'the name of a member, with dots into nested ones and without stars')
+  if (!isMemberName(text)) throw unexpected(node, 'the name of a member, with dots into nested ones and without stars')
   return text
+}
+
+/** Whether this is a list of names of members. */
+export function isMask (value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string' && isMemberName(name))
+}
+
+/** A star or an empty part would look alive and mask nothing. */
+function isMemberName (text: string): boolean {
+  return !text.includes('*') && !text.split('.').includes('')
 }
 
 function readTier (node: PolicyNode, tiers: readonly string[] | undefined): string {

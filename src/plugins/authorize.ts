@@ -67,10 +67,10 @@ export const authorize = fp(async function authorize (app: FastifyInstance, opti
 
   function authorizeBy (rule: Rule, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const conclude = (judgement: Judgement): void => {
-      const { decision, question, headers } = judgement
+      const { decision, policy: id, question, headers } = judgement
       const { allowed, reason, obligations } = decision
       request[judged] = question
-      request.decision = { ...decision, policy: policy.id }
+      request.decision = { ...decision, policy: id }
       if (shadow !== undefined) noteShadow(request.decision, shadow(request, judgement))
       if (!allowed) {
         refuse(guardError('FMG_ERR_ACCESS_DENIED', { reason, headers }), mode, request, reply, done)

@@ -8,8 +8,10 @@ export function isTierInBody (request: FastifyRequest): boolean {
   return typeof access === 'object' && access.resource.from === 'body' && mayOblige(request)
 }
 
-/** The tier that the policy obliges this request to, asked before its turn; `undefined` for the principal's own. */
+/** The tier that the policy obliges this request to, asked before its turn where that is yet to come; `undefined` for the principal's own. */
 export function obligedTier (request: FastifyRequest): string | undefined | Promise<string | undefined> {
+  // Without the authorize plugin there is no such member at all.
+  if (request.decision) return request.decision.obligations?.tier
   const { access } = rulesOf(request)
   if (typeof access !== 'object' || !mayOblige(request)) return undefined
   try {

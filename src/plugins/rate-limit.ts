@@ -28,17 +28,25 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
   checkOrder(app, 'rate-limit')
   const { limiter, mode, ...tierOptions } = readOptions(options, 'rateLimit')
   const tiers = readTiers(tierOptions, 'rateLimit')
+  const waiting = new WeakSet<FastifyRequest>()
   const policyHeaders = new WeakMap<readonly Window[], string>()
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
     const { cost } = rulesOf(request)
-    if (request.principal === null || typeof cost === 'function' || isTierInBody(request)) done()
-    else charge(request.principal, cost, request, reply, done)
+    if (request.principal === null) {
+      done()
+    } else if (typeof cost === 'number' && !isTierInBody(request)) {
+      charge(request.principal, cost, request, reply, done)
+    } else {
+      waiting.add(request)
+      done()
+    }
   })
 
   app.addHook('preHandler', function chargeByBody (request, reply, done) {
     const { cost } = rulesOf(request)
-    if (request.principal === null || !(typeof cost === 'function' || isTierInBody(request))) done()
+    // Asked in onRequest alone: a policy that was read again since must not have a request charged twice, or never.
+    if (request.principal === null || !waiting.has(request)) done()
     else charge(request.principal, typeof cost === 'function' ? cost(request) : cost, request, reply, done)
   })
 

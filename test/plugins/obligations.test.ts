@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
-import type { Policy } from '../../src/authz/policy.ts'
+import type { Context, Policy } from '../../src/authz/policy.ts'
+import type { Limiter } from '../../src/limits/limiter.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { modelGuard, type ModelGuardOptions } from '../../src/plugins/model-guard.ts'
 import { bodyMember, model, param } from '../../src/plugins/resource.ts'
@@ -12,8 +13,8 @@ const ann = asPrincipal({ id: 'ann', org: 'acme', tier: 'gold', roles: ['analyst
 const answer = { label: 'cat', scores: [1, 2], user: { id: 'ann', mail: 'ann@acme.example' }, rows: [{ id: 1, mail: 'x' }, 7, null] }
 
 /** The policy of a user who has written none of ours. */
-function obliging (obligations: object | undefined, allowed = true): Policy {
-  return { id: 'own', decide: () => ({ allowed, rule: 'own', reason: allowed ? 'allowed' : 'forbidden', obligations }) }
+function obliging (obligations: object | undefined, tiers?: readonly string[]): Policy {
+  return { id: 'own', ...tiers && { tiers }, decide: () => ({ allowed: true, rule: 'own', reason: 'allowed', obligations }) }
 }
 
 async function answering (t: Test, send: (reply: FastifyReply) => unknown, options: Partial<ModelGuardOptions>): Promise<FastifyInstance> {
@@ -65,19 +66,50 @@ t.test('an answer in which nothing can be masked does not leave', async (t) => {
   t.match((await ask(failing)).json(), { statusCode: 500, message: 'own' })
   const refusing = await answering(t, (reply) => reply.code(404).send('no such thing'), { authorize: { policy: obliging({ mask: ['scores'] }) } })
   t.equal((await ask(refusing)).body, 'no such thing', 'a refusal of the handler\'s own is no answer')
+  for (const send of answers) {
+    const failed = await answering(t, (reply) => send(reply.code(500)), { authorize: { policy: obliging({ mask: ['scores'] }) } })
+    t.match(await ask(failed), { statusCode: 403, body: /access denied/ }, 'nor is an answer a refusal because of its status')
+  }
+})
+
+t.test('what takes the place of a masked answer is masked, too', async (t) => {
+  const instead = async (send: (reply: FastifyReply) => unknown): Promise<Awaited<ReturnType<typeof ask>>> => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(modelGuard, guardOptions({ authorize: { policy: obliging({ mask: ['scores'] }) } }))
+    let isFirst = true
+    app.addHook('onSend', async () => {
+      if (isFirst) { isFirst = false; throw new Error('own') }
+    })
+    app.setErrorHandler((_error, _request, reply) => send(reply))
+    app.post('/models/:model', { config: { access: { action: 'predict', resource: model(param('model')) } } }, async () => answer)
+    return await ask(app)
+  }
+  t.same((await instead((reply) => reply.code(200).send(answer))).json(), { label: 'cat', user: answer.user, rows: answer.rows })
+  const text = await instead((reply) => reply.code(200).type('application/json').send(JSON.stringify(answer)))
+  t.notMatch(text.body, 'scores')
 })
 
 t.test('what nobody here can do denies', async (t) => {
   const rateLimit = { limiter: memoryLimiter(), tiers: { slow: { windows: [{ name: 'm', quota: 9, windowSeconds: 60 }] } }, defaultTier: 'slow' }
   const status = async (obligations: object | undefined, more: Partial<ModelGuardOptions> = {}): Promise<number> =>
-    (await ask(await answering(t, () => answer, { authorize: { policy: obliging(obligations) }, ...more }))).statusCode
+    (await ask(await answering(t, () => answer, { authorize: { policy: obliging(obligations, ['slow']) }, ...more }))).statusCode
   t.equal(await status(undefined), 200)
   t.equal(await status({}), 200)
   t.equal(await status({ mask: undefined, record: 'full-metadata' }), 200)
-  for (const unknown of [{ notify: 'ops' }, { notify: 'full-metadata' }, { mask: 'scores' }, { mask: [3] }, { tier: 3 }, { record: 'some' }, { record: 'full-metadata', delay: 1 }]) t.equal(await status(unknown), 403, JSON.stringify(unknown))
+  for (const unknown of [{ notify: 'ops' }, { notify: 'full-metadata' }, { mask: 'scores' }, { mask: [3] }, { mask: ['scores*'] }, { mask: ['a..b'] }, { tier: 3 }, { record: 'some' }, { record: 'full-metadata', delay: 1 }]) t.equal(await status(unknown), 403, JSON.stringify(unknown))
   t.equal(await status({ tier: 'slow' }), 403, 'nobody counts')
   t.equal(await status({ tier: 'slow' }, { rateLimit }), 200)
   t.equal(await status({ tier: 3 }, { rateLimit }), 403)
+  t.equal(await status({ tier: 'slow' }, { rateLimit, authorize: { policy: obliging({ tier: 'slow' }) } }), 403, 'it was charged before anyone knew')
+})
+
+t.test('what cannot be done is denied, and recorded as it would have been', async (t) => {
+  const full = { tier: 'slow', record: 'full-metadata' }
+  const app = await answering(t, () => answer, { authorize: { policy: obliging(full) }, audit: await auditIn(t.testdir()) })
+  t.equal((await ask(app)).statusCode, 403)
+  await app.close()
+  t.match(recordsIn(t.testdirName).at(-1), { status: 'denied', reason: 'policy-error', detail: { metadata: { principal: { tier: 'gold' } } } })
 })
 
 t.test('in observe mode answers leave as they are', async (t) => {
@@ -155,6 +187,40 @@ t.test('a policy that fails is asked no other way', async (t) => {
   const response = await ask(app)
   t.equal(response.statusCode, 403)
   t.match(response.headers['ratelimit-policy'], '"minute"')
+})
+
+t.test('a policy that fails once does not have its tier forgotten', async (t) => {
+  let failures = 0
+  const context = (): Context => {
+    if (failures++ === 0) throw new Error('own')
+    return {}
+  }
+  const app = await answering(t, () => answer, { authorize: { policy: tiered, context }, rateLimit: { limiter: memoryLimiter({ now: () => 0 }), tiers, defaultTier: 'gold' } })
+  t.equal((await ask(app, '/models/scarce-1')).statusCode, 403)
+  t.equal((await ask(app, '/models/scarce-1')).headers['ratelimit-policy'], '"slow.minute";q=1;w=60')
+})
+
+t.test('a policy that is read again under way has nothing charged twice, or never, and is not named for the one before', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  let [now, next] = [tiered.tiers, tiered.tiers]
+  let id = 'before'
+  const limiter = memoryLimiter({ now: () => 0 })
+  const policy: Policy = { get id () { return id }, get tiers () { return now }, decide: (...question) => tiered.decide(...question) }
+  const consume: Limiter['consume'] = async (...asked) => { id = 'after'; return limiter.consume(...asked) }
+  await app.register(modelGuard, guardOptions({ authorize: { policy }, rateLimit: { limiter: { ...limiter, consume }, tiers, defaultTier: 'gold' } }))
+  app.addHook('preParsing', async () => { now = next })
+  app.post('/predict', { config: { access: { action: 'predict', resource: model(bodyMember('model')) } } }, async ({ decision }) => decision?.policy)
+  const [first, second] = [tiered.tiers, []]
+  for (const [index, change] of [[first, second], [second, first], [second, first], [first, second]].entries()) {
+    [now = first, next = first] = change
+    const response = await ask(app, '/predict', { model: 'x' })
+    t.match(response.headers['ratelimit'], new RegExp(`r=${Math.max(0, 2 - index)}`))
+    t.equal(response.statusCode, index < 3 ? 200 : 429)
+  }
+  id = 'before'
+  now = next = first
+  t.equal((await ask(app, '/predict', { model: 'batch-1' })).body, 'before')
 })
 
 t.test('a tier that nobody has keeps the server from starting, and after a reload refuses', async (t) => {
