@@ -169,6 +169,24 @@ t.test('where the body says what it is about, it is charged when that is known',
   t.equal((await ask(app, '/predict', { model: 'x' })).headers['ratelimit'], '"minute";r=0;t=60')
 })
 
+t.test('where the cost is known after the decision, the tier is that of the decision', async (t) => {
+  let asked = 0
+  const counting: Policy = { id: 'own', decide: () => { asked++; return { allowed: true, rule: null, reason: 'allowed', obligations: { tier: 'slow' } } } }
+  const app = async (rateLimit?: ModelGuardOptions['rateLimit']): Promise<FastifyInstance> => {
+    const made = Fastify()
+    t.teardown(() => made.close())
+    await made.register(modelGuard, guardOptions({ authorize: { policy: counting }, ...rateLimit && { rateLimit } }))
+    made.post('/models/:model', { config: { access: { action: 'predict', resource: model(param('model')) }, cost: () => 1 } }, async () => 'done')
+    made.post('/predict', { config: { access: { action: 'predict', resource: model(bodyMember('model')) }, cost: () => 1 } }, async () => 'done')
+    return made
+  }
+  const limited = await app({ limiter: memoryLimiter({ now: () => 0 }), tiers, defaultTier: 'gold' })
+  t.equal((await ask(limited)).headers['ratelimit-policy'], '"slow.minute";q=1;w=60')
+  t.equal(asked, 1, 'the policy is asked once')
+  t.equal((await ask(limited, '/predict', { model: 'x' })).statusCode, 403, 'a policy that does not say its tiers was not asked before the charge')
+  t.equal((await ask(await app())).statusCode, 403, 'nobody charges')
+})
+
 t.test('where no other tier can be due, nobody waits for the body', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

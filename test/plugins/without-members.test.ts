@@ -27,5 +27,6 @@ t.test('a text is looked into where it is JSON', async (t) => {
   for (const path of ['mail', 'user.name', 'label.length', 'rows.0', 'scores.0']) t.equal(reachesText(text, [path]), false, path)
   t.equal(reachesText('{"user.mail":1}', ['user.mail']), true)
   t.equal(reachesText('null', ['a']), false)
+  t.equal(reachesText('{"a":null,"b":1}', ['a.b', 'b']), true)
   t.equal(reachesText(`{ no JSON ${text}`, ['label']), false)
 })
