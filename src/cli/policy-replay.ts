@@ -4,7 +4,7 @@ import { readNamedFile } from '../files.ts'
 import type { RecordedRequestsOptions } from '../plugins/recorded-requests.ts'
 import { replayPolicy, type ReplayReport } from '../plugins/replay-policy.ts'
 import { print, readArguments, type Arguments, type Verb } from './command.ts'
-import { table } from './table.ts'
+import { printable, table } from './table.ts'
 import { pastTimeIn } from './time.ts'
 
 /** Arguments that say which recorded requests are meant. */
@@ -36,7 +36,7 @@ function describe (file: string, { policy, first, last, requests, same, refused,
     .map(({ count, principal, action, resource, before, after }) => [count, principal, action, resource, `${before ?? 'nothing'} -> ${after ?? 'nothing'}`])
   return [
     `${file} (${policy})`,
-    `${requests} judged requests ${first === undefined ? 'in the log' : `from ${first} to ${String(last)}`}: ${same} stay the same, ${refused} would be refused, ${admitted} newly admitted, ${unknown} cannot be told`,
+    `${requests} judged requests ${first === undefined ? 'in the log' : `from ${printable(first)} to ${printable(String(last))}`}: ${same} stay the same, ${refused} would be refused, ${admitted} newly admitted, ${unknown} cannot be told`,
     `${unjudged} others were never judged: strangers, limited ones, public routes`,
     ...table('would be refused', rows('refused')),
     ...table('newly admitted', rows('admitted')),

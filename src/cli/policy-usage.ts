@@ -2,7 +2,7 @@ import type { PermissionUsage, RoleUsage } from '../plugins/grant-use.ts'
 import { policyUsage as usageOf, type UsageReport } from '../plugins/policy-usage.ts'
 import { print, readArguments, type Verb } from './command.ts'
 import { readRequestArguments, requestOptions, requestUsage } from './policy-replay.ts'
-import { table } from './table.ts'
+import { printable, table } from './table.ts'
 
 /** Says which permissions, roles and rules nobody used, over the requests that a log holds: the least-privilege report. */
 export const policyUsage: Verb = {
@@ -20,7 +20,7 @@ function describe (file: string, { policy, first, last, requests, allowed, unkno
   const permissions = roles.flatMap(({ role, permissions }) => permissions.map((usage) => [role, usage] as const))
   return [
     `${file} (${policy})`,
-    `${requests} judged requests ${first === undefined ? 'in the log' : `from ${first} to ${String(last)}`}, ${allowed} allowed, by ${principals} principals; of ${unknown} the log does not say all that the policy wants`,
+    `${requests} judged requests ${first === undefined ? 'in the log' : `from ${printable(first)} to ${printable(String(last))}`}, ${allowed} allowed, by ${principals} principals; of ${unknown} the log does not say all that the policy wants`,
     ...table('roles that nobody used', roles.filter(({ used }) => used === 0).map(({ role, holders }: RoleUsage) => [role, heldBy(holders)])),
     ...table('permissions never used', permissions.filter(([, { used }]) => used === 0).map(([role, { permission, holders }]) => [role, permission, heldBy(holders)])),
     ...table('permissions used', permissions.filter(([, { used }]) => used > 0).map(([role, usage]) => [usage.used, role, usage.permission, `by ${usage.users} of ${usage.holders}${actionsOf(usage)}`])),

@@ -1,8 +1,8 @@
 const maxRows = 50
 const maxWidth = 60
 
-// What breaks lines, and what turns the direction of writing, in somebody's terminal: callers choose the ids that they ask for.
-const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu
+// What breaks lines, turns the direction of writing, or is not seen at all, in somebody's terminal: callers choose the ids that they ask for.
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
 /** A text on one line, as it looks. */
 export function printable (text: string): string {

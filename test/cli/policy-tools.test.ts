@@ -63,6 +63,9 @@ t.test('what stands in no record is said, and arguments that are not understood'
   const log = await handMade(t, [{ facts: 'sha256:none' }, { user_id: 'u_2', facts: undefined, policy: undefined, decision: undefined }], { principal: { type: 'user', tier: 't', roles: ['analyst', 'viewer'], scopes: [], org: 'acme', credential: { method: 'session' } } })
   t.match(await modelGuard('policy', 'replay', '--log', log, '--with', file), { status: 1, stdout: /1 judged requests .* 1 cannot be told\n1 others .*\ncannot be told:\n {2}1 {2}the log does not say what was judged\n$/ })
   t.match(await modelGuard('policy', 'usage', '--log', log, '--policy', file), { status: 0, stdout: /rules that never decided:\n {2}rule:never\n/ })
+  const forged = await handMade(t, [{ timestamp: '\u001b[2J', facts: 'sha256:none' }])
+  t.match(await modelGuard('policy', 'replay', '--log', forged, '--with', file), { stdout: /from \\u001b\[2J to/ })
+  t.match(await modelGuard('policy', 'usage', '--log', forged, '--policy', file), { stdout: /from \\u001b\[2J to/ })
   const roles = await handMade(t, [{}], { principal: { type: 'user', tier: 't', roles: ['analyst', 'viewer'], scopes: [], org: 'acme', credential: { method: 'session' } } })
   t.match(await modelGuard('policy', 'usage', '--log', roles, '--policy', file), { status: 0, stdout: /roles held and not needed:\n {2}u_1 {2}viewer {2}of analyst, viewer\n/ })
   t.match(await modelGuard('policy', 'replay', '--with', file), { status: 2, stderr: /--log is required\nusage: model-guard policy replay --log FOLDER --with FILE/ })
@@ -75,6 +78,7 @@ t.test('what stands in no record is said, and arguments that are not understood'
 
 t.test('a table stays a table, whatever callers asked for', async (t) => {
   t.equal(printable('a\nb\u202e\u001b[31m'), 'a\\u000ab\\u202e\\u001b[31m')
+  t.equal(printable('fraud\u200b\ufeff'), 'fraud\\u200b\\ufeff', 'what looks alike and is not')
   t.equal(printable('x'.repeat(61)), `${'x'.repeat(59)}…`)
   t.same(table('none', []), [])
   t.same(table('rows', [[1, 'a', 'b'], [10, 'long', '']]), ['rows:', '   1  a     b', '  10  long'])
