@@ -10,7 +10,7 @@ import { checkAb } from './measure/ab.ts'
 import { checkWrk } from './measure/wrk.ts'
 import { table } from './table.ts'
 
-const warmUpSeconds = 2
+const warmUpSeconds = 5
 
 /** A server and the bare one, measured one right after the other. */
 interface Pair {

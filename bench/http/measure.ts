@@ -2,7 +2,7 @@ import type { BenchOptions } from '../bench.ts'
 import { sample, type Sample } from '../measure/sample.ts'
 import type { Candidate, Candidates, Variant } from './candidates.ts'
 
-const warmUpSeconds = 2
+const warmUpSeconds = 5
 
 /** A variant and what it is held against, measured one right after the other. */
 export interface Comparison {

@@ -27,6 +27,9 @@ export interface Sample extends LoadResult {
 }
 
 const maxDisturbed = 0.04
+
+/** Load before each sample. A server that idled while others were measured is cold, down to its pages; the bare one, measured most often, is not. */
+const wakeSeconds = 1
 const maxTries = 4
 
 /**
@@ -34,6 +37,7 @@ const maxTries = 4
  * @throws an Error when requests failed in every try: a refusal is no answer to measure.
  */
 export async function sample (server: ChildServer, load: Load, seconds: number): Promise<Sample> {
+  await load.generate(server.url, wakeSeconds)
   let best = await sampleOnce(server, load, seconds)
   for (let tries = 1; tries < maxTries && (best.failed > 0 || best.disturbed > maxDisturbed); tries++) {
     const next = await sampleOnce(server, load, seconds)

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { guardError } from '../errors.ts'
 import { bufferPool, type BufferPool } from './buffer-pool.ts'
 import type { Identities } from './identities.ts'
@@ -59,6 +60,9 @@ interface Group {
 
 const maxSpareBytes = 4_194_304
 
+/** Milliseconds for which lines are gathered at most: nobody waits for them in `async` mode. */
+const maxGatherMs: Readonly<Record<Durability, number>> = { 'before-response': 1, async: 10 }
+
 /** Bytes of full tiles that may gather, when none can be published, before more is refused. */
 const maxUnpublishedBytes = 268_435_456
 
@@ -94,17 +98,30 @@ export function createAppender (options: AppenderOptions): Appender {
   function start (): void {
     if (running) return
     running = true
-    // After this turn of the event loop, so that all requests of one turn share a sync.
-    setImmediate(() => { run().catch(report) })
+    run().catch(report)
   }
 
   async function run (): Promise<void> {
     while (waiting.length > 0 || flushers.length > 0) {
+      await gather()
       const written = await commit()
       // What waits in `async` mode waits for the next append or flush to try again; else all of it was refused.
       if (!written && durability === 'async') break
     }
     running = false
+  }
+
+  /**
+   * Waits for as long as every turn of the event loop brings more to write, but not for long: a sync takes a processor as long for many
+   * lines as for one. Who is alone waits for one turn.
+   */
+  async function gather (): Promise<void> {
+    const until = performance.now() + maxGatherMs[durability]
+    let seen = -1
+    while (waiting.length > seen && flushers.length === 0 && performance.now() < until) {
+      seen = waiting.length
+      await setImmediate()
+    }
   }
 
   async function commit (): Promise<boolean> {

@@ -42,7 +42,9 @@ function readKnownRole (node: PolicyNode, known: ReadonlySet<string>): string {
  */
 export function assignRoles (assignments: Assignments, question: Question): Question {
   if (question.roles.length > 0) return question
-  const roles = candidates(assignments.index, question)
+  const concerned = candidates(assignments.index, question)
+  if (concerned.length === 0) return question
+  const roles = concerned
     .filter(({ constraints }) => satisfies(question, constraints) === true)
     .flatMap(({ filed }) => filed)
   return roles.length === 0 ? question : { ...question, roles }

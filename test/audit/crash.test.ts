@@ -19,6 +19,8 @@ function startAppending (directory: string, from: number): Appending {
   const child = spawn(process.execPath, [new URL('./log-child.js', import.meta.url).pathname, directory, String(from)], { stdio: ['ignore', 'pipe', 'inherit'] })
   const told: string[] = []
   let rest = ''
+  const ended = new AbortController()
+  child.once('exit', (code, signal) => { ended.abort(new Error(`it ended by itself with ${code ?? signal}`)) })
   child.stdout.on('data', (chunk: Buffer) => {
     const lines = (rest + chunk.toString()).split('\n')
     rest = lines.pop() ?? ''
@@ -28,7 +30,7 @@ function startAppending (directory: string, from: number): Appending {
     child,
     told,
     async until (enough) {
-      while (!enough(told)) await once(child.stdout, 'data')
+      while (!enough(told)) await once(child.stdout, 'data', { signal: ended.signal })
     },
     async kill () {
       child.kill('SIGKILL')
