@@ -38,6 +38,34 @@ t.test('all that waits shares one write and one sync', async (t) => {
   await log.close()
 })
 
+t.test('turns that each bring more share a sync, but nothing waits for long, nor for the next turn', async (t) => {
+  const log = await openTestLog(t.testdir())
+  const syncs = t.capture(fs, 'fdatasync', fs.fdatasync)
+  let now = 0
+  t.intercept(performance, 'now', { value: () => now })
+  const turns = async (count: number, passMs: number): Promise<number> => {
+    const appended: Promise<number>[] = []
+    await new Promise<void>((resolve) => {
+      const turn = (): void => {
+        if (appended.length === count) {
+          resolve()
+          return
+        }
+        setImmediate(turn)
+        now += passMs
+        appended.push(append(log, record(appended.length)))
+      }
+      turn()
+    })
+    await Promise.all(appended)
+    return syncs().length
+  }
+  t.equal(await turns(20, 0), 1)
+  t.equal(await turns(1, 0), 1)
+  t.ok(await turns(20, 0.25) > 1, 'a millisecond is four of these turns')
+  await log.close()
+})
+
 t.test('nobody is told before the sync has ended', async (t) => {
   const log = await openTestLog(t.testdir())
   const { fdatasync } = fs
