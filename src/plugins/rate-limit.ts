@@ -33,13 +33,14 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
     const { cost } = rulesOf(request)
-    if (request.principal === null) {
-      done()
-    } else if (typeof cost === 'number' && !isTierInBody(request)) {
-      charge(request.principal, cost, request, reply, done)
-    } else {
+    if (typeof cost === 'function' || isTierInBody(request)) {
+      // Also where nobody is known yet: of some routes the credential stands in the body.
       waiting.add(request)
       done()
+    } else if (request.principal === null) {
+      done()
+    } else {
+      charge(request.principal, cost, request, reply, done)
     }
   })
 

@@ -225,7 +225,7 @@ policies:
 `)
   const ask = async (hour: string): Promise<Ended> => await modelGuard('policy', 'explain', bound, '--ask', `{ principal: {}, action: x, resource: { type: y }, context: { hour: ${hour} } }`)
   t.match(await ask('21'), { status: 0, stdout: 'allow by rule:all\nbound to:\n  mask scores,shape\n  tier slow\n  record full-metadata\n' })
-  t.match(await ask('late'), { status: 1, stdout: /^deny by rule:late, which cannot be evaluated\ndenied by:\n {2}rule:late \(.*, for it cannot be evaluated: context\.attributes\.hour\notherwise allowed by:/ })
+  t.match(await ask('late'), { status: 1, stdout: /^deny by rule:late, which cannot be evaluated\nbound to:\n {2}record full-metadata\ndenied by:\n {2}rule:late \(.*, for it cannot be evaluated: context\.attributes\.hour\notherwise allowed by:/ })
   t.match(await explain('{ principal: {}, actoin: x }'), { status: 1, stderr: /--ask:1:18: unknown key "actoin"; did you mean action\?/ })
   t.match(await modelGuard('policy', 'explain', file), { status: 2, stderr: /--ask is required/ })
   t.match(await modelGuard('policy', 'explain', file.replace('p.yaml', 'many.yaml'), '--ask', '{ principal: {}, action: read, resource: { type: model } }'), { stdout: /r9, but it is not held and it reaches its holder's own org only\n {2}and 2 more\n$/ })
