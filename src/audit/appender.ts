@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { guardError } from '../errors.ts'
-import { bufferPool, type BufferPool } from './buffer-pool.ts'
+import { bufferPool } from './buffer-pool.ts'
+import { assemble, hashLeaves, type Group } from './group.ts'
 import type { Identities } from './identities.ts'
-import { draftLine, numberLine, type LineDraft } from './line.ts'
-import { hashLeafInPlace, type Digest } from './merkle.ts'
+import { draftLine, type LineDraft } from './line.ts'
 import type { AuditRecord } from './record.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 import type { LogTree } from './tree.ts'
@@ -49,13 +49,6 @@ interface Waiting {
 interface Flusher {
   resolve (): void
   reject (error: Error): void
-}
-
-/** What one write made durable, not yet in the tree. */
-interface Group {
-  /** From byte 1 on: lines. */
-  readonly bytes: Buffer
-  readonly lines: { readonly end: number, readonly leaf: Digest }[]
 }
 
 const maxSpareBytes = 4_194_304
@@ -151,7 +144,7 @@ export function createAppender (options: AppenderOptions): Appender {
     // A pseudonym is durable before the first line that uses it.
     if (identities?.pending === true) await identities.flush()
     const first = nextSeq
-    const group = assemble(batch, first, pool)
+    const group = assemble(batch.map(({ draft }) => draft), first, pool)
     const sync = await segments.write(group.bytes.subarray(1), first)
     const synced = sync()
     // While the disk works: hashing then costs nobody's answer any time.
@@ -233,23 +226,6 @@ export function createAppender (options: AppenderOptions): Appender {
   }
 
   return { append, integrate, flush, get size () { return nextSeq } }
-}
-
-/** The lines of a batch in one buffer, from byte 1 on. */
-function assemble (batch: readonly Waiting[], firstSeq: number, pool: BufferPool): Group {
-  const lines = batch.map(({ draft }, index) => numberLine(draft, firstSeq + index))
-  const text = `\n${lines.join('\n')}\n`
-  // A UTF-16 code unit takes three bytes at most.
-  const bytes = pool.take(text.length * 3)
-  return { bytes: bytes.subarray(0, bytes.write(text)), lines: [] }
-}
-
-function hashLeaves ({ bytes, lines }: Group): void {
-  for (let start = 1; start < bytes.length;) {
-    const end = bytes.indexOf(10, start)
-    lines.push({ end, leaf: hashLeafInPlace(bytes, start, end) })
-    start = end + 1
-  }
 }
 
 function unitsOf ({ head, tail }: LineDraft): number {
