@@ -108,7 +108,9 @@ export { watchPolicy, type PolicyChange, type WatchedPolicy, type WatchedPolicyO
 export type { AskedPrincipal, Context, Decision, Policy, Resource } from './authz/policy.ts'
 export { testPolicy, type TestResult } from './authz/policy-tests.ts'
 
-export type { Limiter, LimitOutcome, LimitRequest, Window } from './limits/limiter.ts'
+export type { BudgetRequest, Charge, Limiter, LimitOutcome, LimitRequest } from './limits/limiter.ts'
+export type { CalendarWindow, Share, SlidingWindow, WhenUnavailable, Window } from './limits/windows.ts'
+export type { Period } from './limits/calendar.ts'
 export { memoryLimiter, type MemoryLimiter, type MemoryLimiterOptions } from './limits/memory-limiter.ts'
 export { redisLimiter, type RedisLike, type RedisLimiterOptions } from './limits/redis-limiter.ts'
 export type { TierOptions } from './limits/tiers.ts'

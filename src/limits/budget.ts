@@ -1,6 +1,6 @@
-import { shareUsed } from './decision.ts'
-import type { Window } from './limiter.ts'
-import { emptyCount, isCountOf, settle, type WindowCount } from './sliding-window.ts'
+import { partOf } from './decision.ts'
+import { emptyCount, expire, isCountOf, type WindowCount } from './window-count.ts'
+import type { Window } from './windows.ts'
 
 /** All that is counted for one key. */
 export interface Budget {
@@ -21,17 +21,17 @@ export function arrange (budget: Budget, windows: readonly Window[], time: numbe
     count.window = window
     return count
   })
-  for (const count of counts) settle(count, time)
+  for (const count of counts) expire(count, time)
   budget.others = [...counts].filter(({ total }) => total > 0)
   return budget
 }
 
-/** The share used of the window that has least left; 0 when everything has run out. */
-export function largestShare ({ asked, others }: Budget, time: number): number {
+/** The part used of the window that has least left; 0 when everything has run out. */
+export function largestPart ({ asked, others }: Budget, time: number): number {
   let largest = 0
   for (const count of [...asked, ...others]) {
-    settle(count, time)
-    largest = Math.max(largest, shareUsed(count))
+    expire(count, time)
+    largest = Math.max(largest, partOf(count))
   }
   return largest
 }

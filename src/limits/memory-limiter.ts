@@ -1,24 +1,29 @@
 import { functionOf, integer, object, withDefault } from '../options.ts'
-import { arrange, largestShare, type Budget } from './budget.ts'
-import { spendInAll } from './decision.ts'
-import type { Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
-import { checkLimitRequest } from './windows.ts'
+import { arrange, largestPart, type Budget } from './budget.ts'
+import { settleInAll, spendInAll, type Asked } from './decision.ts'
+import { checkDifference, checkLimitRequest } from './limit-request.ts'
+import type { BudgetRequest, Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
+import { countedWindows } from './shared-window.ts'
+import type { Window } from './windows.ts'
 
 export interface MemoryLimiterOptions {
   /** Budgets remembered at once, about 1.2 kB each with three windows. Default 100,000. Let it exceed the number of principals. */
   readonly maxKeys?: number
-  /** Milliseconds, fractions allowed. Default `performance.now`, which no one can set back. */
+  /** Milliseconds since the epoch, fractions allowed. Default: the time at which this process began, and `performance.now`, which no one can set back. */
   readonly now?: () => number
 }
 
 /** A limiter that answers at once. */
 export interface MemoryLimiter extends Limiter {
   consume (request: LimitRequest): LimitOutcome
+  settle (request: LimitRequest, charge: Charge, difference: number): void
+  /** Budgets remembered now. */
+  readonly size: number
 }
 
 const readOptions = object({
   maxKeys: withDefault(integer({ min: 1 }), 100_000),
-  now: withDefault(functionOf<() => number>(), () => performance.now())
+  now: withDefault(functionOf<() => number>(), () => performance.timeOrigin + performance.now())
 })
 
 /** How many budgets are looked at to find the one that makes room for another. */
@@ -28,7 +33,7 @@ const candidates = 16
  * Counts in this process alone, and forgets when it ends.
  *
  * When full, a new budget takes the place of old ones: of the next 16 in turn, all that have run out go, or else the
- * one that has used the smallest share of its quota. So a flood of new keys pushes out its own, and an exhausted
+ * one that has used the smallest part of its quota. So a flood of new keys pushes out its own, and an exhausted
  * budget is forgotten only among others as exhausted.
  */
 export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimiter {
@@ -36,22 +41,60 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
   const budgets = new Map<string, Budget>()
   let turn = budgets.entries()
 
-  return { consume }
+  return {
+    get size () { return budgets.size },
 
-  function consume (request: LimitRequest): LimitOutcome {
-    checkLimitRequest(request)
-    const time = Math.round(now() * 1000)
-    // The length keeps `a` + `bc` apart from `ab` + `c`.
-    const id = `${request.group.length}:${request.group}${request.key}`
+    consume (request) {
+      checkLimitRequest(request)
+      const time = microseconds()
+      const unknown: [id: string, budget: Budget][] = []
+      const asked: Asked[] = []
+      for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
+      const outcome = spendInAll(asked, request.cost, time)
+      // A refused stranger leaves nothing behind.
+      if (outcome.allowed) remember(unknown, time)
+      return outcome
+    },
+
+    settle (request, charge, difference) {
+      checkDifference(difference)
+      const time = microseconds()
+      const asked: Asked[] = []
+      for (const budget of request.budgets) gather(request.group, budget, time, asked, [])
+      settleInAll(asked, charge, difference, time)
+    }
+  }
+
+  function microseconds (): number {
+    return Math.round(now() * 1000)
+  }
+
+  /** Puts what is asked of one budget behind what is asked of others. */
+  function gather (group: string, { key, windows, sharer }: BudgetRequest, time: number, asked: Asked[], unknown: [string, Budget][]): void {
+    const { together, own } = countedWindows(windows)
+    const counts = arranged(`k${group.length}:${group}${key}`, together, time, unknown)
+    const ownCounts = sharer === undefined || own.length === 0 ? [] : arranged(`s${group.length}:${group}${key.length}:${key}${sharer}`, own, time, unknown)
+    let shares = 0
+    for (let index = 0; index < windows.length; index++) {
+      const count = counts[index]
+      if (count === undefined) continue
+      const [pool, ownCount] = count.window.share === undefined ? [] : [counts[windows.length + shares], ownCounts[shares++]]
+      asked.push({ count, shared: pool === undefined || ownCount === undefined ? undefined : { pool, own: ownCount } })
+    }
+  }
+
+  function arranged (id: string, windows: readonly Window[], time: number, unknown: [string, Budget][]): Budget['asked'] {
     const known = budgets.get(id)
-    const budget = arrange(known ?? { asked: [], others: [] }, request.windows, time)
-    const outcome = spendInAll(budget.asked, request.cost, time)
-    // A refused stranger leaves nothing behind.
-    if (known === undefined && outcome.allowed) {
+    const budget = arrange(known ?? { asked: [], others: [] }, windows, time)
+    if (known === undefined) unknown.push([id, budget])
+    return budget.asked
+  }
+
+  function remember (unknown: readonly (readonly [string, Budget])[], time: number): void {
+    for (const [id, budget] of unknown) {
       if (budgets.size >= maxKeys) makeRoom(time)
       budgets.set(id, budget)
     }
-    return outcome
   }
 
   function makeRoom (time: number): void {
@@ -64,10 +107,10 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
         continue
       }
       const [id, budget] = step.value
-      const share = largestShare(budget, time)
-      if (share === 0) budgets.delete(id)
-      if (share < smallest) {
-        smallest = share
+      const part = largestPart(budget, time)
+      if (part === 0) budgets.delete(id)
+      if (part < smallest) {
+        smallest = part
         leastUsed = id
       }
     }

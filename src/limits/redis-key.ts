@@ -12,6 +12,11 @@ export function redisKey (prefix: string, group: string, key: string): string {
   return `${prefix}{${printable(group)}}:${printable(key)}`
 }
 
+/** The key of what one principal alone spends from a budget. No budget has it. */
+export function sharerKey (prefix: string, group: string, key: string, sharer: string): string {
+  return `${redisKey(prefix, group, key)}%/${printable(sharer)}`
+}
+
 function printable (text: string): string {
   // UTF-16, because UTF-8 would make all lone surrogates one.
   if (text.length > maxLength) return `%sha256;${createHash('sha256').update(text, 'utf16le').digest('hex')}`

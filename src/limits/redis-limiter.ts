@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { havingMethods, integer, object, string, withDefault } from '../options.ts'
-import { limitOutcome } from './decision.ts'
-import type { Limiter, LimitOutcome, LimitRequest, Window } from './limiter.ts'
-import { redisKey } from './redis-key.ts'
+import { checkDifference, checkLimitRequest } from './limit-request.ts'
+import type { Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
+import { readAnswer, scriptArguments, type Question } from './redis-question.ts'
 import { limitScript } from './redis-script.ts'
-import { checkLimitRequest } from './windows.ts'
 
 /** What is needed of a Redis client: ioredis and its Cluster fit as they are, any other in one line. */
 export interface RedisLike {
@@ -28,6 +27,8 @@ export interface RedisLimiterOptions {
 export interface RedisLimiter extends Limiter {
   /** @throws FMG_ERR_LIMITER_UNAVAILABLE with reason `limiter-overloaded`, `limiter-timeout` or `limiter-error`. */
   consume (request: LimitRequest): Promise<LimitOutcome>
+  /** @throws as `consume`. What was not answered may have been settled. */
+  settle (request: LimitRequest, charge: Charge, difference: number): Promise<void>
 }
 
 const readOptions = object({
@@ -42,8 +43,7 @@ const digest = createHash('sha1').update(limitScript).digest('hex')
 const maxTogether = 100
 
 /** A question that waits for its answer. */
-interface Question {
-  readonly request: LimitRequest
+interface Waiting extends Question {
   readonly resolve: (outcome: LimitOutcome) => void
   readonly reject: (error: Error) => void
 }
@@ -57,21 +57,27 @@ interface Question {
  */
 export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
   const { client, prefix, timeoutMs, maxPending } = readOptions(options, 'redisLimiter')
-  const gathered = new Map<string, Question[]>()
+  const gathered = new Map<string, Waiting[]>()
   let pending = 0
 
-  return { consume }
+  return {
+    consume: async (request) => await put(request, request.cost),
+    async settle (request, { at, pooled }, difference) {
+      checkDifference(difference)
+      await put(request, [difference, at, ...pooled])
+    }
+  }
 
-  function consume (request: LimitRequest): Promise<LimitOutcome> {
+  function put (request: LimitRequest, what: Question['what']): Promise<LimitOutcome> {
     return new Promise((resolve, reject) => {
       checkLimitRequest(request)
       if (pending >= maxPending) throw unavailable('limiter-overloaded')
       pending++
-      gather({ request, resolve, reject })
+      gather({ request, what, resolve, reject })
     })
   }
 
-  function gather (question: Question): void {
+  function gather (question: Waiting): void {
     if (gathered.size === 0) setImmediate(askAll)
     const { group } = question.request
     const questions = gathered.get(group)
@@ -86,24 +92,18 @@ export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
     gathered.clear()
   }
 
-  function ask (questions: readonly Question[]): void {
+  function ask (questions: readonly Waiting[]): void {
     const late = setTimeout(() => {
       // Timers run before the socket is read: after a stall of this process the answer may be waiting there.
       setImmediate(() => { refuse(questions, unavailable('limiter-timeout')) })
     }, timeoutMs)
-    const settle = (): void => {
+    const release = (): void => {
       clearTimeout(late)
       pending -= questions.length
     }
-    runScript(client, scriptArguments(prefix, questions)).finally(settle)
+    runScript(client, scriptArguments(prefix, questions)).finally(release)
       .then((answers) => { conclude(questions, answers) }, (cause: unknown) => { refuse(questions, unavailable('limiter-error', cause)) })
   }
-}
-
-function scriptArguments (prefix: string, questions: readonly Question[]): (string | number)[] {
-  const keys = questions.map(({ request: { group, key } }) => redisKey(prefix, group, key))
-  const asked = questions.map(({ request: { cost, windows } }) => [cost, ...windows.flatMap(({ name, quota, windowSeconds }) => [name, quota, windowSeconds * 1e6])])
-  return [keys.length, ...keys, JSON.stringify(asked)]
 }
 
 async function runScript (client: RedisLike, args: readonly (string | number)[]): Promise<unknown> {
@@ -116,25 +116,17 @@ async function runScript (client: RedisLike, args: readonly (string | number)[])
   }
 }
 
-function conclude (questions: readonly Question[], answers: unknown): void {
+function conclude (questions: readonly Waiting[], answers: unknown): void {
   for (const [index, { request, resolve, reject }] of questions.entries()) {
     const answer: unknown = Array.isArray(answers) ? answers[index] : undefined
-    const outcome = readAnswer(answer, request.windows)
+    const outcome = readAnswer(answer, request)
     if (outcome === undefined) reject(unavailable('limiter-error', new Error(typeof answer === 'string' ? answer : 'not the answer of the script')))
     else resolve(outcome)
   }
 }
 
-function refuse (questions: readonly Question[], error: Error): void {
+function refuse (questions: readonly Waiting[], error: Error): void {
   for (const { reject } of questions) reject(error)
-}
-
-function readAnswer (answer: unknown, windows: readonly Window[]): LimitOutcome | undefined {
-  // Some clients are set to give numbers as strings.
-  const numbers = Array.isArray(answer) ? answer.map((number) => typeof number === 'number' ? number : Number.parseInt(String(number), 10)) : []
-  const [binding = NaN, used = NaN, untilMoreRoom = NaN, wait = NaN] = numbers
-  const window = windows[binding - 1]
-  return window !== undefined && used >= 0 && untilMoreRoom >= 0 && wait >= 0 ? limitOutcome(window, used, untilMoreRoom, wait) : undefined
 }
 
 function unavailable (reason: string, cause?: unknown): Error {

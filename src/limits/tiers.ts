@@ -1,6 +1,5 @@
 import { object, optionInvalid, recordOf, string, type Reader } from '../options.ts'
-import type { Window } from './limiter.ts'
-import { readWindows } from './windows.ts'
+import { readWindows, type Window } from './windows.ts'
 
 /** The windows of each tier, as a user writes them. */
 export interface TierOptions {

@@ -2,8 +2,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { guardError, isGuardError } from '../errors.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
-import type { Limiter, LimitOutcome, Window } from '../limits/limiter.ts'
+import type { Limiter, LimitOutcome } from '../limits/limiter.ts'
 import { readTiers, type TierOptions } from '../limits/tiers.ts'
+import type { Window } from '../limits/windows.ts'
 import { anyThat, havingMethods, object } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { judging } from './judgement.ts'
@@ -74,7 +75,7 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
       if (outcome.allowed) done()
       else refuse(exceeded(outcome), mode, request, reply, done)
     }
-    const answer = limiter.consume({ key: principal.id, group: principal.org ?? principal.id, windows, cost })
+    const answer = limiter.consume({ group: principal.org ?? principal.id, budgets: [{ key: principal.id, windows }], cost })
     if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(unavailable(error), mode, request, reply, done) })
     else conclude(answer)
   }

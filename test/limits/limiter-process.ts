@@ -11,7 +11,7 @@ const windows = [{ name: 'shared', quota: 1000, windowSeconds: 3600 }, { name: '
 
 process.send?.('ready')
 await once(process, 'message')
-const outcomes = await Promise.all(Array.from({ length: 500 }, () => limiter.consume({ key: 'shared', group: 'acme', windows, cost: 1 })))
+const outcomes = await Promise.all(Array.from({ length: 500 }, () => limiter.consume({ group: 'acme', budgets: [{ key: 'shared', windows }], cost: 1 })))
 process.send?.(outcomes.filter(({ allowed }) => allowed).length)
 client.disconnect()
 process.disconnect()

@@ -2,7 +2,7 @@ import t from 'tap'
 import { arrange } from '../../src/limits/budget.ts'
 import { spendInAll } from '../../src/limits/decision.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
-import { emptyCount, settle, spend, subWindows } from '../../src/limits/sliding-window.ts'
+import { emptyCount, expire, spend, subWindows } from '../../src/limits/window-count.ts'
 import { drain, hour, limiterSuite, limitRequest, minute, second, testClock, type TestClock } from './limiter-suite.ts'
 
 function byClock (clock: TestClock): () => number {
@@ -86,7 +86,7 @@ t.test('a refused stranger takes no place', async (t) => {
 
 t.test('windows that run out while no request names them are dropped', async (t) => {
   const budget = arrange({ asked: [], others: [] }, [minute, hour], 0)
-  spendInAll(budget.asked, 1, 0)
+  spendInAll(budget.asked.map((count) => ({ count, shared: undefined })), 1, 0)
   t.equal(arrange(budget, [minute, hour], 1).others.length, 0)
   t.same(arrange(budget, [], 60 * second).others.map(({ window }) => window), [hour])
   t.same(arrange(budget, [minute], 3600 * second).others, [])
@@ -96,7 +96,7 @@ t.test('a count holds no more than a bucket a sub-window and one', async (t) => 
   const count = emptyCount(minute)
   let most = 0
   for (let now = 0; now < 600 * second; now += second / 4) {
-    settle(count, now)
+    expire(count, now)
     spend(count, 1, now)
     most = Math.max(most, count.buckets.length)
   }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
-import { redisKey } from '../../src/limits/redis-key.ts'
+import { redisKey, sharerKey } from '../../src/limits/redis-key.ts'
 import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
 import { limitScript } from '../../src/limits/redis-script.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
@@ -194,11 +194,11 @@ t.test('a client that fails, whichever way, never allows', async (t) => {
   let calls = 0
   await t.rejects(redisLimiter({ client: answering(() => { calls++; throw new Error('READONLY') }) }).consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
   t.equal(calls, 1, 'only an unknown script is sent again')
-  for (const answer of [null, undefined, 'OK', 1, [], [null], ['OK'], [1, 1, 0, 0], ...[[], [1], [1, 1, 0], [0, 1, 0, 0], [2, 1, 0, 0], [1, null, 0, 0], [1, 1, '', 0], [1, 1, 0, -1], [1, 1, 0, null], [1.5, 1, 0, 0], [1, 1, 0, {}]].map((one) => [one])]) {
+  for (const answer of [null, undefined, 'OK', 1, [], [null], ['OK'], [1, 1, 0, 0, 9], ...[[], [1], [1, 1, 0, 0], [0, 1, 0, 0, 9], [2, 1, 0, 0, 9], [1, null, 0, 0, 9], [1, -1, 0, 0, 9], [1, 1, '', 0, 9], [1, 1, 0, -1, 9], [1, 1, 0, null, 9], [1.5, 1, 0, 0, 9], [1, 1, 0, {}, 9], [1, 1, 0, 0, 'now']].map((one) => [one])]) {
     await t.rejects(redisLimiter({ client: answering(() => answer) }).consume(limitRequest()),
       { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' }, JSON.stringify(answer))
   }
-  t.match(await redisLimiter({ client: answering(() => [['1', '4', '1', '0']]) }).consume(limitRequest()), { allowed: true, remaining: 6 }, 'numbers as strings are numbers')
+  t.match(await redisLimiter({ client: answering(() => [['1', '6', '1', '0', '9']]) }).consume(limitRequest()), { allowed: true, remaining: 6, charge: { at: 9, pooled: [] } }, 'numbers as strings are numbers')
 })
 
 t.test('questions that nobody answers do not pile up', async (t) => {
@@ -209,7 +209,7 @@ t.test('questions that nobody answers do not pile up', async (t) => {
     await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason })
   }
   t.equal(waiting.length, 2)
-  waiting[0]?.([[1, 1, 0, 0]])
+  waiting[0]?.([[1, 1, 0, 0, 9]])
   await setImmediate()
   await t.rejects(limiter.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-timeout' }, 'a late answer makes room')
 })
@@ -217,13 +217,14 @@ t.test('questions that nobody answers do not pile up', async (t) => {
 t.test('an answer leaves no timer behind', async (t) => {
   const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
   const before = timers()
-  await redisLimiter({ client: answering(() => [[1, 1, 0, 0]]), timeoutMs: 60_000 }).consume(limitRequest())
+  await redisLimiter({ client: answering(() => [[1, 1, 0, 0, 9]]), timeoutMs: 60_000 }).consume(limitRequest())
   t.equal(timers(), before)
 })
 
 t.test('a key shows group and key where they are harmless, and is placed by the group alone', async (t) => {
   t.equal(redisKey('limit:', 'acme', 'https://issuer.example|ann'), 'limit:{acme}:https://issuer.example|ann')
   t.equal(redisKey('limit:', 'a}:{b', '\r\né%'), 'limit:{a%7d;:%7b;b}:%d;%a;%e9;%25;')
+  t.equal(sharerKey('limit:', 'acme', 'org', 'an/n'), 'limit:{acme}:org%/an/n')
   t.match(redisKey('', 'g', 'x'.repeat(257)), /^\{g\}:%sha256;[0-9a-f]{64}$/)
   t.equal(redisKey('', 'g', 'x'.repeat(256)), `{g}:${'x'.repeat(256)}`)
 })

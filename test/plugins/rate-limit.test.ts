@@ -116,7 +116,7 @@ t.test('a Redis that is gone is 503 with retry-after, never an answer, and in ob
 
 t.test('the record of a limiter that failed says how', async (t) => {
   const folder = t.testdir()
-  const failures = [redisLimiter({ client: { call: async () => { throw new Error('no connection') } } }), { consume: () => Promise.reject(new Error('of another kind')) }]
+  const failures = [redisLimiter({ client: { call: async () => { throw new Error('no connection') } } }), { consume: () => Promise.reject(new Error('of another kind')), settle: () => {} }]
   for (const [index, limiter] of failures.entries()) {
     const audit = await auditIn(path.join(folder, `${index}`))
     const app = await guardedApp(t, guardOptions({ audit, rateLimit: { ...limits(1), limiter } }))
