@@ -113,7 +113,8 @@ export type { CalendarWindow, Share, SlidingWindow, WhenUnavailable, Window } fr
 export type { Period } from './limits/calendar.ts'
 export { memoryLimiter, type MemoryLimiter, type MemoryLimiterOptions } from './limits/memory-limiter.ts'
 export { redisLimiter, type RedisLike, type RedisLimiterOptions } from './limits/redis-limiter.ts'
-export type { TierOptions } from './limits/tiers.ts'
+export type { Limit, Scope } from './limits/plan.ts'
+export type { TierLimits, TierOptions } from './limits/tiers.ts'
 
 export type { KeyProvider, WrappedKey } from './secrets/key-provider.ts'
 export type { SecretSource } from './secrets/secret-source.ts'

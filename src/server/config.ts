@@ -11,9 +11,9 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
-import { readWindows } from '../limits/windows.ts'
+import { readTierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read } from '../options.ts'
+import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read } from '../options.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
@@ -92,10 +92,8 @@ const readConfig = object({
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
   mode: readMode,
-  limits: withDefault(object({
-    defaultTier: string(),
-    tiers: recordOf(object({ windows: readWindows }))
-  }), { defaultTier: 'standard', tiers: defaultTiers }),
+  /** What each tier may spend: as in {@link TierOptions}. */
+  limits: withDefault(readTierOptions, readTierOptions({ defaultTier: 'standard', tiers: defaultTiers }, '')),
   /** Whose access tokens are taken beside API keys: as in {@link JwtIssuerOptions}. Default: nobody's. */
   issuers: withDefault(listOf(readIssuer), []),
   /** Takes the alerts of GitHub's secret scanning, by default at `/secret-scanning/github`, and ends the keys in them. Default: no such route. */

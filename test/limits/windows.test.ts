@@ -1,7 +1,6 @@
 import { parseList } from 'structured-headers'
 import t from 'tap'
 import { limitHeader, limitPolicyHeader } from '../../src/limits/headers.ts'
-import { readTiers } from '../../src/limits/tiers.ts'
 import { readWindows } from '../../src/limits/windows.ts'
 import { hour, minute } from './limiter-suite.ts'
 
@@ -30,33 +29,6 @@ t.test('windows are read strictly', async (t) => {
     [[{ ...minute, whenUnavailable: 'open' }], 'limits[0].whenUnavailable must be one of deny, allow, local']
   ] as const) {
     t.throws(() => readWindows(value, 'limits'), { code: 'FMG_ERR_OPTION_INVALID', message: `option invalid: ${message}` }, message)
-  }
-})
-
-t.test('a tier has its windows, a tier that is not listed those of the default', async (t) => {
-  const tiers = readTiers({ tiers: { free: { windows: [minute] }, pro: { windows: [minute, hour] } }, defaultTier: 'free' }, 'limits')
-  t.same(tiers.windowsOf('pro'), [minute, hour])
-  t.equal(tiers.windowsOf('pro'), tiers.windowsOf('pro'))
-  for (const tier of ['free', 'enterprise', '', '__proto__', 'constructor']) t.same(tiers.windowsOf(tier), [minute])
-  t.same(tiers.windowsBeside('pro'), [{ ...minute, name: `pro.${minute.name}` }, { ...hour, name: `pro.${hour.name}` }])
-  t.equal(tiers.windowsBeside('pro'), tiers.windowsBeside('pro'))
-  for (const tier of ['enterprise', '', '__proto__']) t.equal(tiers.windowsBeside(tier), undefined)
-  const long = readTiers({ tiers: { ['t'.repeat(60)]: { windows: [minute] } }, defaultTier: 't'.repeat(60) }, 'limits')
-  t.throws(() => long.windowsBeside('t'.repeat(60)), { code: 'FMG_ERR_OPTION_INVALID', message: /windows\[0\]\.name must be a name of at most 64/ })
-})
-
-t.test('tiers are read strictly', async (t) => {
-  const free = { windows: [minute] }
-  for (const [value, message] of [
-    [{ tiers: { free } }, 'limits.defaultTier must be'],
-    [{ tiers: { free }, defaultTier: 'pro' }, 'limits.defaultTier must be one of free'],
-    [{ tiers: { free }, defaultTier: 'toString' }, 'limits.defaultTier must be one of free'],
-    [{ tiers: {}, defaultTier: 'free' }, 'limits.defaultTier must be one of'],
-    [{ tiers: { free: {} }, defaultTier: 'free' }, 'limits.tiers.free.windows must be a list'],
-    [{ tiers: { free, pro: { windows: [] } }, defaultTier: 'free' }, 'limits.tiers.pro.windows must be a list of at least one'],
-    [{ tiers: { free: { windows: [minute], window: 5 } }, defaultTier: 'free' }, 'limits.tiers.free.window is not an option; did you mean windows?']
-  ] as const) {
-    t.throws(() => readTiers(value, 'limits'), { code: 'FMG_ERR_OPTION_INVALID', message: `option invalid: ${message}` }, message)
   }
 })
 
