@@ -3,7 +3,8 @@ import { arrange } from '../../src/limits/budget.ts'
 import { spendInAll } from '../../src/limits/decision.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { emptyCount, expire, spend, subWindows } from '../../src/limits/window-count.ts'
-import { drain, hour, limiterSuite, limitRequest, minute, second, testClock, type TestClock } from './limiter-suite.ts'
+import { drain, hour, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
+import { second, testClock, type TestClock } from './test-clock.ts'
 
 function byClock (clock: TestClock): () => number {
   return () => clock.now / 1000

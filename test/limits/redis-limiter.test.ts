@@ -9,7 +9,8 @@ import { redisKey, sharerKey } from '../../src/limits/redis-key.ts'
 import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
 import { limitScript } from '../../src/limits/redis-script.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
-import { drain, hour, limiterSuite, limitRequest, minute, second, testClock, type TestClock } from './limiter-suite.ts'
+import { drain, hour, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
+import { second, testClock, type TestClock } from './test-clock.ts'
 
 let opened = 0
 

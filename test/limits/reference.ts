@@ -1,25 +1,72 @@
 import { subWindows } from '../../src/limits/window-count.ts'
-import type { SlidingWindow } from '../../src/limits/windows.ts'
+import type { Window } from '../../src/limits/windows.ts'
 
-/**
- * What limiters are held against: an exact log of how much was spent when, in microseconds.
- * Slow and forgetting nothing, so that it is right at sight.
- */
-export type SpendingLog = { readonly at: number, readonly cost: number }[]
-
-/** Whether no window would hold more than its quota: a window that ends now is `(now - length, now]`. */
-export function mayAllow (log: SpendingLog, windows: readonly SlidingWindow[], now: number, cost: number): boolean {
-  return windows.every(({ quota, windowSeconds }) => spentSince(log, now - windowSeconds * 1e6) + cost <= quota)
+/** One request that was admitted. */
+export interface Spending {
+  /** Microseconds. */
+  readonly at: number
+  /** What was charged, as settled since. */
+  cost: number
+  /** Who takes a share of what is shared. */
+  readonly principal?: string
+  /** Of each shared window by name: what was taken beyond the share, as the limiter says. */
+  readonly pooled?: Readonly<Record<string, number>>
 }
 
-/** Whether there is room even when every unit is remembered one sub-window too long. */
-export function mustAllow (log: SpendingLog, windows: readonly SlidingWindow[], now: number, cost: number): boolean {
-  return windows.every(({ quota, windowSeconds }) => {
-    const length = windowSeconds * 1e6
-    return spentSince(log, now - length - length / subWindows) + cost <= quota
+/**
+ * What limiters are held against: an exact log of how much was spent when.
+ * Slow and forgetting nothing, so that it is right at sight.
+ */
+export type SpendingLog = Spending[]
+
+/** Whether no window would hold more than its quota: a window that ends now is `(now - length, now]`, or the day or month of UTC. */
+export function mayAllow (log: SpendingLog, windows: readonly Window[], now: number, cost: number, principal = ''): boolean {
+  return windows.every((window) => {
+    const within = log.filter(({ at }) => isWithin(window, at, now, 0))
+    return sumOf(within) + cost <= window.quota && leavesShares(window, [...within, { at: now, cost, principal }])
   })
 }
 
-function spentSince (log: SpendingLog, start: number): number {
-  return log.reduce((sum, { at, cost }) => sum + (at > start ? cost : 0), 0)
+/** Whether there is room even when every unit is remembered one sub-window too long. */
+export function mustAllow (log: SpendingLog, windows: readonly Window[], now: number, cost: number, principal = ''): boolean {
+  return windows.every((window) => {
+    const within = log.filter(({ at }) => isWithin(window, at, now, 1 / subWindows))
+    return hasOwnShare(window, within, cost, principal) || (sumOf(within) + cost <= window.quota && roomOf(window, within, principal) >= cost)
+  })
+}
+
+/** What all have spent beyond their shares is no more than what the shares leave. */
+function leavesShares ({ quota, share }: Window, within: SpendingLog): boolean {
+  if (share === undefined) return true
+  const beyond = [...new Set(within.map(({ principal }) => principal))]
+    .map((principal) => Math.max(0, sumOf(within.filter((spent) => spent.principal === principal)) - share.quota))
+  return beyond.reduce((sum, one) => sum + one, 0) <= quota - share.quota * share.principals
+}
+
+/** What a principal has not used of its share it has for sure, as long as there are no more principals than shares. */
+function hasOwnShare ({ share }: Window, within: SpendingLog, cost: number, principal: string): boolean {
+  if (share === undefined) return false
+  const principals = new Set([principal, ...within.map((spent) => spent.principal)])
+  return principals.size <= share.principals && sumOf(within.filter((spent) => spent.principal === principal)) + cost <= share.quota
+}
+
+function roomOf ({ name, quota, share }: Window, within: SpendingLog, principal: string): number {
+  if (share === undefined) return Infinity
+  const pooledBy = ({ pooled }: Spending): number => pooled?.[name] ?? 0
+  const pool = within.reduce((sum, spent) => sum + pooledBy(spent), 0)
+  const own = within.reduce((sum, spent) => sum + (spent.principal === principal ? spent.cost - pooledBy(spent) : 0), 0)
+  return Math.max(0, share.quota - own) + Math.max(0, quota - share.quota * share.principals - pool)
+}
+
+function isWithin ({ windowSeconds, per }: Window, at: number, now: number, slack: number): boolean {
+  if (windowSeconds === undefined) return dateOf(at).slice(0, per === 'day' ? 10 : 7) === dateOf(now).slice(0, per === 'day' ? 10 : 7)
+  return at > now - windowSeconds * 1e6 * (1 + slack)
+}
+
+function dateOf (microseconds: number): string {
+  return new Date(microseconds / 1000).toISOString()
+}
+
+function sumOf (log: SpendingLog): number {
+  return log.reduce((sum, { cost }) => sum + cost, 0)
 }
