@@ -1,17 +1,13 @@
-import type { Redis } from 'ioredis'
-import { UsageError } from './command.ts'
+import { connectRedis, type ConnectedRedis } from '../server/connect-redis.ts'
 
 /** Whether a store is named by the URL of a Redis. */
 export function isRedisUrl (place: string): boolean {
-  return /^rediss?:/.test(place)
+  return /^(rediss?|unix):/.test(place)
 }
 
 /** A client for as long as it is used. */
-export async function withRedis<T> (url: string, use: (client: Redis) => Promise<T>): Promise<T> {
-  const { Redis } = await import('ioredis').catch(() => { throw new UsageError('a store in Redis needs the package ioredis') })
-  // A command is asked and answered: a Redis that is not there is told at once.
-  const client = new Redis(url, { maxRetriesPerRequest: 0 })
-  client.on('error', () => undefined)
+export async function withRedis<T> (url: string, use: (client: ConnectedRedis) => Promise<T>): Promise<T> {
+  const client = await connectRedis(url, 'wait')
   try {
     return await use(client)
   } finally {

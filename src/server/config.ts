@@ -14,6 +14,7 @@ import { readNamedFile } from '../files.ts'
 import { readTierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read } from '../options.ts'
+import { readRedisPlace, withFiles } from './redis-place.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
@@ -61,8 +62,8 @@ const readConfig = object({
   }),
   /** Folder of everything this server keeps. Default `./data`. */
   data: withDefault(string(), 'data'),
-  /** `redis://…`: limits are shared by all nodes that name the same one. Default: this process alone. */
-  redis: optional(string(/^(redis|rediss|unix):\S+$/, 'a Redis URL')),
+  /** Where a Redis is: limits are shared by all nodes that name the same one. Default: this process alone. */
+  redis: optional(readRedisPlace),
   /** Where API keys are kept: in a file of the data folder, or in the Redis of `redis`, for all nodes that share one `pepperFile`. */
   keys: allOptional({
     store: withDefault(oneOf<'file' | 'redis'>('file', 'redis'), 'file'),
@@ -152,6 +153,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   return {
     ...config,
     data: inFolder(config.data),
+    redis: mapped(config.redis, (place) => withFiles(place, inFolder)),
     policy: mapped(config.policy, inFolder),
     decisionPoint: mapped(config.decisionPoint, (point) => ({ ...point, tokenFile: mapped(point.tokenFile, inFolder) })),
     shadowPolicy: mapped(config.shadowPolicy, inFolder),

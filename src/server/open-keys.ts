@@ -5,6 +5,7 @@ import { redisKeyStore } from '../authn/redis-key-store.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { connectRedis } from './connect-redis.ts'
+import type { RedisPlace } from './redis-place.ts'
 
 /** The API keys of a server. */
 export interface ServerKeys {
@@ -23,8 +24,8 @@ export async function openKeys ({ keys: { store, pepperFile }, redis }: ServerCo
   return { store: await inRedis(redis, pepper), pepper }
 }
 
-async function inRedis (url: string, pepper: Uint8Array): Promise<KeyStore> {
-  const client = await connectRedis(url, { maxRetriesPerRequest: 1 })
+async function inRedis (place: RedisPlace, pepper: Uint8Array): Promise<KeyStore> {
+  const client = await connectRedis(place, 'wait')
   try {
     const store = await redisKeyStore({ client, pepper })
     return {

@@ -3,16 +3,16 @@ import { guardError } from '../errors.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { redisLimiter } from '../limits/redis-limiter.ts'
 import { connectRedis } from './connect-redis.ts'
+import type { RedisPlace } from './redis-place.ts'
 
 /**
- * A limiter in the Redis of this URL, whose connection ends with the server.
+ * A limiter in the Redis at this place, whose connection ends with the server.
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached: a node that starts without it has no share to enforce.
  */
-export async function sharedLimiter (app: FastifyInstance, url: string): Promise<Limiter> {
+export async function sharedLimiter (app: FastifyInstance, place: RedisPlace): Promise<Limiter> {
   // A command that cannot be sent now fails now: the request that waits for it must not.
-  const client = await connectRedis(url, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
-  client.on('error', (error: Error) => { app.log.error({ err: error }, 'Redis') })
+  const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
     await client.connect()

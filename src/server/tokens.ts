@@ -23,6 +23,7 @@ import { tokenIssuer } from '../plugins/token-issuer.ts'
 import type { ServerConfig } from './config.ts'
 import { connectRedis } from './connect-redis.ts'
 import type { DataFolder } from './data-folder.ts'
+import type { RedisPlace } from './redis-place.ts'
 
 /** What the short-lived tokens of a server are kept in, and with. */
 export interface ServerTokens {
@@ -103,8 +104,8 @@ async function inFiles (data: DataFolder, pepper: Uint8Array): Promise<Stores> {
   }
 }
 
-async function inRedis (app: FastifyInstance, url: string, pepper: Uint8Array): Promise<Stores> {
-  const client = await connectRedis(url, { maxRetriesPerRequest: 1 })
+async function inRedis (app: FastifyInstance, place: RedisPlace, pepper: Uint8Array): Promise<Stores> {
+  const client = await connectRedis(place, 'wait')
   // Hooks of this kind run from the last to the first: what uses it is closed before.
   app.addHook('onClose', async () => { client.disconnect() })
   return {

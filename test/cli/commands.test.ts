@@ -264,5 +264,5 @@ t.test('a store in Redis says when ioredis is missing', async (t) => {
   const pepper = path.join(folder, 'pepper')
   await writeFile(pepper, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
   const hidden = await run(process.execPath, ['--import', path.join(folder, 'hide.mjs'), command, 'keys', 'list', '--store', 'redis://127.0.0.1:1', '--pepper', pepper])
-  t.match(hidden, { status: 2, stderr: /a store in Redis needs the package ioredis/ })
+  t.match(hidden, { status: 1, stderr: /FMG_ERR_OPTION_INVALID: option invalid: redis needs the package ioredis: npm install ioredis/ })
 })
