@@ -12,16 +12,23 @@ export interface RunQueueOptions {
   readonly timeoutMs: number
   /** Calls back after so many milliseconds, unless cancelled by what it gave; by default by this machine's clock. */
   readonly after?: (milliseconds: number, callback: () => void) => () => void
+  /** Milliseconds, of any beginning; by default `performance.now`. */
+  readonly now?: () => number
 }
 
 interface Job<In, Out> {
   readonly input: In
   readonly signal: AbortSignal | undefined
+  /** When it was asked for. */
+  readonly since: number
   readonly resolve: (output: Out) => void
   readonly reject: (error: unknown) => void
   /** Lets go of the clock and the signal. */
   readonly release: () => void
 }
+
+/** How much the last run counts in what a run takes. */
+const lastRunWeight = 0.1
 
 /** Spreads runs over lanes: first come, first served, and no more waiting than the limit. */
 export class RunQueue<In, Out> {
@@ -29,17 +36,29 @@ export class RunQueue<In, Out> {
   readonly #idle: Lane<In, Out>[]
   readonly #waiting: Job<In, Out>[] = []
   #running = 0
+  #runMs: number | undefined
   #closed: Error | undefined
   #drained: () => void = () => undefined
 
   constructor (lanes: readonly Lane<In, Out>[], options: RunQueueOptions) {
     this.#idle = [...lanes]
-    this.#options = { after: afterOnClock, ...options }
+    this.#options = { after: afterOnClock, now: () => performance.now(), ...options }
   }
 
   /** How many runs would be taken now. */
   get room (): number {
     return this.#closed === undefined ? this.#idle.length + this.#options.queueLimit - this.#waiting.length : 0
+  }
+
+  /** Milliseconds for which the run that waits longest has waited; 0 when none waits. */
+  get waitMs (): number {
+    const oldest = this.#waiting[0]
+    return oldest === undefined ? 0 : this.#options.now() - oldest.since
+  }
+
+  /** Milliseconds that a run took lately, the last runs counting most; 0 before the first has ended. */
+  get runMs (): number {
+    return this.#runMs ?? 0
   }
 
   /**
@@ -52,7 +71,7 @@ export class RunQueue<In, Out> {
     signal?.throwIfAborted()
     if (this.room === 0) throw busy('queue-full')
     return await new Promise((resolve, reject) => {
-      const job: Job<In, Out> = { input, signal, resolve, reject, release }
+      const job: Job<In, Out> = { input, signal, since: this.#options.now(), resolve, reject, release }
       const cancel = this.#options.after(this.#options.timeoutMs, () => { this.#expire(job) })
       const abandon = (): void => { this.#abandon(job) }
       signal?.addEventListener('abort', abandon)
@@ -89,18 +108,21 @@ export class RunQueue<In, Out> {
       return
     }
     this.#running++
+    const began = this.#options.now()
     lane.run(job.input).then((output) => {
-      this.#end(lane, job)
+      this.#end(lane, job, began)
       if (job.signal?.aborted === true) job.reject(job.signal.reason)
       else job.resolve(output)
     }, (error: unknown) => {
-      this.#end(lane, job)
+      this.#end(lane, job, began)
       job.reject(error)
     })
   }
 
-  #end (lane: Lane<In, Out>, job: Job<In, Out>): void {
+  #end (lane: Lane<In, Out>, job: Job<In, Out>, began: number): void {
     job.release()
+    const took = this.#options.now() - began
+    this.#runMs = this.#runMs === undefined ? took : this.#runMs + (took - this.#runMs) * lastRunWeight
     this.#running--
     this.#idle.push(lane)
     this.#startNext()

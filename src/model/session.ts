@@ -25,6 +25,10 @@ export interface ModelSession {
   readonly outputs: readonly TensorMetadata[]
   /** How many runs would be taken now. */
   readonly room: number
+  /** Milliseconds for which the run that waits longest has waited; 0 when none waits. */
+  readonly waitMs: number
+  /** Milliseconds that a run took lately, the last runs counting most; 0 before the first has ended. */
+  readonly runMs: number
   /**
    * Runs the model. Inputs are checked before they leave this thread. The memory under `data` may move to the model's thread: use neither
    * it nor any other view of it afterwards.
@@ -123,6 +127,8 @@ function serve (lanes: readonly WorkerLane[], queue: RunQueue<Readonly<Record<st
     outputs,
     closed,
     get room () { return queue.room },
+    get waitMs () { return queue.waitMs },
+    get runMs () { return queue.runMs },
     run: async (given, { signal } = {}) => {
       checkInputs(given, inputs)
       return await queue.run(given, signal)

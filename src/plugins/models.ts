@@ -20,6 +20,10 @@ export interface ModelHandle {
   readonly inputs: readonly TensorMetadata[]
   readonly outputs: readonly TensorMetadata[]
   readonly ready: boolean
+  /** Milliseconds for which the run that waits longest has waited; 0 when none waits. */
+  readonly waitMs: number
+  /** Milliseconds that a run took lately, the last runs counting most; 0 before the first has ended. */
+  readonly runMs: number
   /**
    * Runs the model in its worker.
    * @throws FMG_ERR_INPUT_INVALID, FMG_ERR_MODEL_BUSY, FMG_ERR_MODEL_FAILED
@@ -108,6 +112,8 @@ function handleOf (id: string, { manifest: { attributes, ...named }, statementDi
     inputs: session.inputs,
     outputs: session.outputs,
     get ready () { return isReady },
+    get waitMs () { return session.waitMs },
+    get runMs () { return session.runMs },
     run: async (inputs: Readonly<Record<string, Tensor>>, options = {}) => await session.run(inputs, options)
   })
 }

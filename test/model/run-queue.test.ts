@@ -51,6 +51,60 @@ t.test('runs start in the order they came, one a lane', async (t) => {
   t.equal(queue.room, 3)
 })
 
+t.test('it tells how long the run that waits longest has waited', async (t) => {
+  const lane = handLane()
+  const clock = { now: 1000 }
+  const queue = new RunQueue([lane], { queueLimit: 2, timeoutMs: 1000, now: () => clock.now })
+  const runs = [queue.run('runs')]
+  clock.now += 30
+  t.equal(queue.waitMs, 0)
+  for (const input of ['waits', 'waits too']) {
+    runs.push(queue.run(input))
+    clock.now += 20
+  }
+  t.equal(queue.waitMs, 40)
+  lane.end()
+  await turn()
+  t.equal(queue.waitMs, 20)
+  lane.end()
+  await turn()
+  t.equal(queue.waitMs, 0)
+  lane.end()
+  await Promise.all(runs)
+})
+
+t.test('it tells how long a run takes, the last ones counting most, failed ones too', async (t) => {
+  const lane = handLane()
+  const clock = { now: 1000 }
+  const queue = new RunQueue([lane], { queueLimit: 0, timeoutMs: 1000, now: () => clock.now })
+  t.equal(queue.runMs, 0)
+  const take = async (milliseconds: number, end: () => void): Promise<void> => {
+    const run = queue.run('a').catch(() => 'failed')
+    clock.now += milliseconds
+    end()
+    await run
+  }
+  await take(100, () => { lane.end() })
+  t.equal(queue.runMs, 100)
+  await take(200, () => { lane.fail(new Error('broken')) })
+  t.equal(queue.runMs, 110)
+  await take(10, () => { lane.end() })
+  t.equal(queue.runMs, 100)
+})
+
+t.test('it runs by the clock of this machine when none is given', async (t) => {
+  const lane = handLane()
+  const queue = new RunQueue([lane], { queueLimit: 1, timeoutMs: 1000 })
+  const runs = [queue.run('runs'), queue.run('waits')]
+  await turn()
+  const { waitMs } = queue
+  t.ok(waitMs > 0 && waitMs < 1000, `${waitMs} ms`)
+  lane.end()
+  await turn()
+  lane.end()
+  await Promise.all(runs)
+})
+
 t.test('a full queue refuses, and takes again when there is room', async (t) => {
   const lane = handLane()
   const queue = new RunQueue([lane], { queueLimit: 0, timeoutMs: 1000 })

@@ -150,9 +150,12 @@ t.test('no more runs are taken than may wait', async (t) => {
   const taken = [session.run(input()), session.run(input())]
   await new Promise(setImmediate)
   t.equal(session.room, 0)
+  t.ok(session.waitMs > 0 && session.waitMs < 60_000, `one waits, ${session.waitMs} ms`)
   await t.rejects(session.run(input()), { code: 'FMG_ERR_MODEL_BUSY', statusCode: 503, headers: { 'retry-after': '1' } })
   await Promise.all(taken)
   t.equal(session.room, 2)
+  t.equal(session.waitMs, 0)
+  t.ok(session.runMs > 0 && session.runMs < 60_000, `a run takes ${session.runMs} ms`)
 })
 
 t.test('a run is dropped by its signal, and its place is free again', async (t) => {
