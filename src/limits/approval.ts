@@ -27,7 +27,7 @@ export function textOf (maxLength: number): Reader<string> {
 }
 
 /** A principal's id, or a person's name. */
-export const readName = textOf(1024)
+export const readName = textOf(4096)
 
 /** Both names. */
 export const approved = { requestedBy: readName, approvedBy: readName }

@@ -1,5 +1,5 @@
 import type { Quotas } from './exception.ts'
-import type { Window } from './limiter.ts'
+import type { Window } from './windows.ts'
 
 const known = new WeakMap<Quotas, WeakMap<readonly Window[], readonly Window[]>>()
 
@@ -13,9 +13,10 @@ export function windowsUnder (windows: readonly Window[], quotas: Quotas): reado
 }
 
 function changed (windows: readonly Window[], quotas: Quotas): readonly Window[] {
-  if (!windows.some(({ name }) => Object.hasOwn(quotas, name))) return windows
-  return Object.freeze(windows.map((window) => {
+  const list = windows.map((window) => {
     const quota = Object.hasOwn(quotas, window.name) ? quotas[window.name] : undefined
-    return quota === undefined ? window : Object.freeze({ ...window, quota })
-  }))
+    // What several principals spend from is no one's to raise.
+    return quota === undefined || window.share !== undefined ? window : Object.freeze({ ...window, quota })
+  })
+  return list.some((window, index) => window !== windows[index]) ? Object.freeze(list) : windows
 }

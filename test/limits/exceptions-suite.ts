@@ -88,7 +88,7 @@ export function exceptionsSuite (t: Test, place: (t: Test) => ExceptionsPlace): 
       [{ until: 5000 }, /exception\.until must be a time to come/],
       [{ until: NaN }, /until/],
       [{ principal: '' }, /principal/],
-      [{ principal: 'x'.repeat(1025) }, /at most 1024/],
+      [{ principal: 'x'.repeat(4097) }, /at most 4096/],
       [{ principal: '\ud800' }, /well-formed/],
       [{ reason: 'x'.repeat(1001) }, /at most 1000/],
       [{ reason: undefined }, /reason/],

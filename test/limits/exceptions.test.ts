@@ -65,6 +65,8 @@ t.test('an exception changes the windows of its names alone, and the same except
   t.equal(windowsUnder(windows, {}), windows)
   t.equal(windowsUnder([{ name: 'constructor', quota: 1, windowSeconds: 1 }], {})[0]?.quota, 1)
   t.equal(windowsUnder(windows, { burst: 1 })[0]?.quota, 1, 'a cut')
+  const shared = [{ name: 'minute', quota: 600, windowSeconds: 60, share: { quota: 1, principals: 2 } }]
+  t.equal(windowsUnder(shared, raised), shared, 'nobody raises what is not the own alone')
 })
 
 t.test('a node that hears nothing goes by the exceptions it knew, and starts with none that it cannot read', async (t) => {
