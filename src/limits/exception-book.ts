@@ -2,11 +2,13 @@ import { writeToBook } from '../books/change-book.ts'
 import { recordSeal } from '../books/record-seal.ts'
 import type { Book, BookForm } from '../books/sealed-book.ts'
 import type { OnChange, SharedBook } from '../books/shared-book.ts'
-import { functionOf, integer, listOf, optional, optionInvalid, string, withDefault } from '../options.ts'
+import { functionOf, integer, optional, optionInvalid, withDefault } from '../options.ts'
 import { readPepperBytes } from '../pepper.ts'
 import { readApproval, readApproved, readName, requireAnotherPerson, requireAnotherPrincipal, type Approval } from './approval.ts'
-import { endOf, isInForce, readExceptionRecord, readNewException, type LimitException } from './exception.ts'
+import { endOf, isInForce, readExceptionRecord, readNewException, type LimitException, type Quotas } from './exception.ts'
 import type { ExceptionChange, Exceptions } from './exceptions.ts'
+import { raisableWindows } from './raised-plan.ts'
+import { readTierOptions, type TierOptions } from './tiers.ts'
 
 /** What is said of exceptions wherever they are kept. */
 export interface ExceptionOptions {
@@ -14,8 +16,8 @@ export interface ExceptionOptions {
   readonly pepper: Uint8Array
   /** Exceptions of another epoch are not known: a higher one begins a new list. Default 0. */
   readonly epoch?: number
-  /** Names of all windows that a tier gives a principal: an exception for another is refused when it is made. Default: names are not checked. */
-  readonly windows?: readonly string[]
+  /** An exception about a window that none of these has is refused when it is made. Default: names are not checked. */
+  readonly tiers?: TierOptions
   /** Who may approve. Default `another`. */
   readonly approval?: Approval
   /** Told of what listeners throw over changes that others made. Default: a process warning. */
@@ -28,7 +30,7 @@ export interface ExceptionOptions {
 export const exceptionOptions = {
   pepper: readPepperBytes,
   epoch: withDefault(integer({ min: 0 }), 0),
-  windows: optional(listOf(string())),
+  tiers: optional(readTierOptions),
   approval: readApproval,
   now: withDefault(functionOf<() => number>(), Date.now)
 }
@@ -51,10 +53,11 @@ export function exceptionBookForm (pepper: Uint8Array, epoch: number): BookForm<
   }
 }
 
-type Settings = Required<Pick<ExceptionOptions, 'approval' | 'onError' | 'now'>> & Pick<ExceptionOptions, 'windows'>
+type Settings = Required<Pick<ExceptionOptions, 'approval' | 'onError' | 'now'>> & Pick<ExceptionOptions, 'tiers'>
 
 /** Exceptions that are kept in a book. */
-export async function bookExceptions (form: BookForm<LimitException>, open: (onChange: OnChange<LimitException>) => Promise<SharedBook<LimitException>>, { windows, approval, onError, now }: Settings): Promise<Exceptions> {
+export async function bookExceptions (form: BookForm<LimitException>, open: (onChange: OnChange<LimitException>) => Promise<SharedBook<LimitException>>, { tiers, approval, onError, now }: Settings): Promise<Exceptions> {
+  const raisable = tiers === undefined ? undefined : raisableWindows(tiers)
   let listener: ((change: ExceptionChange) => Promise<void>) | undefined
   // By principals: what the listener makes of their last change.
   const told = new Map<string, Promise<void>>()
@@ -90,12 +93,17 @@ export async function bookExceptions (form: BookForm<LimitException>, open: (onC
   }
 
   function checkTerms ({ quotas, models, until = Infinity }: Pick<LimitException, 'quotas' | 'models' | 'until'>): void {
-    const names = [quotas, ...Object.values(models)].flatMap((each) => Object.keys(each))
-    if (names.length === 0) throw optionInvalid('exception.quotas', 'the quota of at least one window', quotas)
-    // A quota of a window that nobody has would silently be none.
-    const unknown = names.find((name) => windows?.includes(name) === false)
-    if (unknown !== undefined) throw optionInvalid(`exception.quotas.${unknown}`, `of one of the windows ${windows?.join(', ') ?? ''}`, quotas)
+    if ([quotas, ...Object.values(models)].every((each) => Object.keys(each).length === 0)) throw optionInvalid('exception.quotas', 'the quota of at least one window', quotas)
+    checkNames(quotas, undefined, 'exception.quotas')
+    for (const [model, ofModel] of Object.entries(models)) checkNames(ofModel, model, `exception.models.${model}`)
     if (until <= now()) throw optionInvalid('exception.until', 'a time to come', until)
+  }
+
+  /** A quota of a window that nobody has would silently be none. */
+  function checkNames (quotas: Quotas, model: string | undefined, path: string): void {
+    const known = raisable?.(model)
+    const unknown = Object.keys(quotas).find((name) => known?.has(name) === false)
+    if (unknown !== undefined) throw optionInvalid(`${path}.${unknown}`, `about a window that a tier has: ${[...known ?? []].join(', ') || 'none'}`, quotas)
   }
 
   async function write (principal: string, change: (before: LimitException | undefined) => LimitException | null): Promise<LimitException | null> {

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import type { SealedBook } from '../../src/books/sealed-book.ts'
 import type { ExceptionOptions } from '../../src/limits/exception-book.ts'
 import type { ExceptionChange, Exceptions, NewException } from '../../src/limits/exceptions.ts'
+import type { TierOptions } from '../../src/limits/tiers.ts'
 import { noteReasons } from '../authn/key-store-suite.ts'
 import { until } from '../helpers/until.ts'
 
@@ -22,6 +23,17 @@ export interface ExceptionsPlace {
   readonly read: () => Promise<SealedBook>
   /** Writes there without the pepper. */
   readonly write: (sealed: SealedBook) => Promise<void>
+}
+
+const tiers: TierOptions = {
+  tiers: {
+    standard: {
+      windows: [{ name: 'minute', quota: 600, windowSeconds: 60 }, { name: 'org-day', quota: 1000, per: 'day', of: 'org' }],
+      models: { 'fraud*': { windows: [{ name: 'second', quota: 1, windowSeconds: 1 }] } }
+    },
+    pro: { windows: [{ name: 'hour', quota: 600, windowSeconds: 3600 }] }
+  },
+  defaultTier: 'pro'
 }
 
 const invalid = { code: 'FMG_ERR_OPTION_INVALID' }
@@ -76,10 +88,13 @@ export function exceptionsSuite (t: Test, place: (t: Test) => ExceptionsPlace): 
 
   t.test('what cannot be meant is refused, and makes no exception', async (t) => {
     const { open } = place(t)
-    const node = await open({ windows: ['minute', 'hour'], now: () => 5000 })
+    const node = await open({ tiers, now: () => 5000 })
     const wrong: readonly [object, RegExp][] = [
-      [{ quotas: { minut: 5 } }, /exception\.quotas\.minut must be of one of the windows minute, hour/],
-      [{ models: { fraud: { day: 5 } } }, /exception\.quotas\.day must be/],
+      [{ quotas: { minut: 5 } }, /exception\.quotas\.minut must be about a window that a tier has: minute, hour/],
+      [{ quotas: { 'org-day': 5 } }, /exception\.quotas\.org-day must be about/],
+      [{ quotas: { second: 5 } }, /exception\.quotas\.second must be about/],
+      [{ models: { fraud: { minute: 5 } } }, /exception\.models\.fraud\.minute must be about a window that a tier has: second/],
+      [{ models: { digits: { second: 5 } } }, /exception\.models\.digits\.second must be about a window that a tier has: none/],
       [{ quotas: {} }, /at least one window/],
       [{ quotas: undefined, models: { fraud: {} } }, /at least one window/],
       [{ quotas: { minute: 0 } }, /whole number/],
@@ -104,7 +119,7 @@ export function exceptionsSuite (t: Test, place: (t: Test) => ExceptionsPlace): 
     await t.rejects(node.end('eve', { requestedBy: 'ann' } as never), invalid)
     t.equal(node.find('eve'), undefined)
     t.ok(await node.raise(raiseOf('eve', { until: 5001 })))
-    t.ok(await node.raise(raiseOf('mallory', { quotas: undefined, models: { fraud: { minute: 5 } } })))
+    t.ok(await node.raise(raiseOf('mallory', { quotas: undefined, models: { 'fraud/2': { second: 5 } } })))
     t.ok(await (await open()).raise(raiseOf('eve', { quotas: { anything: 5 } })), 'names that are not known are not checked')
   })
 

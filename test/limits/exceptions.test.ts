@@ -3,15 +3,18 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
 import { canonicalJson } from '../../src/encoding.ts'
-import type { Quotas } from '../../src/limits/exception.ts'
 import { fileExceptions } from '../../src/limits/file-exceptions.ts'
-import { windowsUnder } from '../../src/limits/raised-windows.ts'
+import type { Plan } from '../../src/limits/plan.ts'
+import { isOwnWindow, planUnder } from '../../src/limits/raised-plan.ts'
 import { redisExceptions } from '../../src/limits/redis-exceptions.ts'
+import { readTiers } from '../../src/limits/tiers.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { exceptionsSuite, pepper, raiseOf, type ExceptionsPlace } from './exceptions-suite.ts'
 
 let opened = 0
+
+const minute = (name: string, quota: number): { name: string, quota: number, windowSeconds: number } => ({ name, quota, windowSeconds: 60 })
 
 function filePlace (t: Test): ExceptionsPlace {
   const file = path.join(t.testdir(), `exceptions-${opened++}.json`)
@@ -52,21 +55,38 @@ function redisPlace (t: Test): ExceptionsPlace {
 t.test('exceptions in a file', async (t) => { exceptionsSuite(t, filePlace) })
 t.test('exceptions in Redis', async (t) => { exceptionsSuite(t, redisPlace) })
 
-t.test('an exception changes the windows of its names alone, and the same exception gives the same list', async (t) => {
-  const windows = Object.freeze([{ name: 'burst', quota: 20, windowSeconds: 1 }, { name: 'minute', quota: 600, windowSeconds: 60 }])
-  const raised: Quotas = { minute: 1200, other: 5 }
-  const list = windowsUnder(windows, raised)
-  t.same(list, [windows[0], { name: 'minute', quota: 1200, windowSeconds: 60 }])
-  t.equal(list[0], windows[0])
-  t.equal(windowsUnder(windows, raised), list)
-  t.ok(Object.isFrozen(list) && Object.isFrozen(list[1]))
-  t.not(windowsUnder([...windows], raised), list)
-  t.equal(windowsUnder(windows, { other: 5 }), windows)
-  t.equal(windowsUnder(windows, {}), windows)
-  t.equal(windowsUnder([{ name: 'constructor', quota: 1, windowSeconds: 1 }], {})[0]?.quota, 1)
-  t.equal(windowsUnder(windows, { burst: 1 })[0]?.quota, 1, 'a cut')
-  const shared = [{ name: 'minute', quota: 600, windowSeconds: 60, share: { quota: 1, principals: 2 } }]
-  t.equal(windowsUnder(shared, raised), shared, 'nobody raises what is not the own alone')
+t.test('an exception changes what a principal has alone, by name, and gives the same plan each time', async (t) => {
+  const tiers = readTiers({
+    tiers: {
+      pro: {
+        windows: [minute('burst', 20), minute('minute', 600), { ...minute('org', 1000), of: 'org' }, { ...minute('all', 1000), of: 'model' }],
+        models: { 'fraud*': { windows: [minute('minute', 10), { ...minute('org-fraud', 100), of: 'org-model' }] } }
+      }
+    },
+    defaultTier: 'pro'
+  }, 'tiers')
+  const quotasOf = ({ windows }: Plan): object => Object.fromEntries(windows.map(({ name, quota }) => [name, quota]))
+  const raised = { quotas: { minute: 1200, org: 5000, all: 5000, other: 5, 'org-fraud': 5000 }, models: { 'fraud-1': { minute: 11, burst: 5000, 'org-fraud': 5000 } } }
+  const plain = tiers.planOf('pro', undefined)
+  const plan = planUnder(plain, raised, undefined)
+  t.same(quotasOf(plan), { burst: 20, minute: 1200, org: 1000 })
+  t.equal(planUnder(plain, raised, undefined), plan)
+  t.not(planUnder(plain, { ...raised, quotas: { minute: 1200 } }, undefined), plan)
+  t.same(plan.own.map(({ of, windows }) => [of, windows.map(({ name }) => name)]), [['principal', ['burst', 'minute']], ['org', ['org']]])
+  t.equal(plan.windows[0], plain.windows[0], 'what it says nothing of is the same window')
+
+  const fraud = tiers.planOf('pro', 'fraud-1')
+  t.same(quotasOf(planUnder(fraud, raised, 'fraud-1')), { burst: 20, org: 1000, all: 1000, minute: 11, 'org-fraud': 100 }, 'a limit of the model is not raised with that of the tier')
+  t.equal(planUnder(fraud, raised, 'fraud-1'), planUnder(fraud, raised, 'fraud-1'))
+  t.equal(tiers.planOf('pro', 'fraud-2'), fraud)
+  t.same(quotasOf(planUnder(fraud, raised, 'fraud-2')), { burst: 20, org: 1000, all: 1000, minute: 10, 'org-fraud': 100 }, 'nor for another model')
+  t.same(quotasOf(planUnder(fraud, raised, 'constructor')), quotasOf(fraud))
+  t.equal(quotasOf(planUnder(plain, { quotas: { burst: 1 }, models: {} }, undefined))['burst' as never], 1, 'a cut')
+
+  for (const [name, isOwn] of Object.entries({ burst: true, minute: true, org: false, all: false, 'org-fraud': false })) {
+    const window = fraud.windows.find((candidate) => candidate.name === name)
+    t.equal(window !== undefined && isOwnWindow(fraud, window), isOwn, name)
+  }
 })
 
 t.test('a node that hears nothing goes by the exceptions it knew, and starts with none that it cannot read', async (t) => {
