@@ -9,7 +9,7 @@ import { digestsEqual, keyDigest } from './key-digest.ts'
 import { keySources } from './key-sources.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
 import { dayMs, hourMs, readMaxLifetimeDays } from './key-terms.ts'
-import { readPepperBytes } from './pepper.ts'
+import { readPepperBytes } from '../pepper.ts'
 import type { PresentedCredential } from './presented-credential.ts'
 
 export interface ApiKeyOptions {

@@ -1,9 +1,9 @@
-import { writeToBook } from './change-book.ts'
+import { writeToBook } from '../books/change-book.ts'
 import { deniedBy, denialId, endOf, isDenied, readDenial, readDenialRecord, widened, type DenialRecord } from './denial-record.ts'
 import type { SharedDenyList } from './deny-list.ts'
-import { recordSeal } from './record-seal.ts'
-import type { BookForm } from './sealed-book.ts'
-import type { SharedBook } from './shared-book.ts'
+import { recordSeal } from '../books/record-seal.ts'
+import type { BookForm } from '../books/sealed-book.ts'
+import type { SharedBook } from '../books/shared-book.ts'
 
 /** A book of denials. */
 export function denialBookForm (pepper: Uint8Array, epoch: number): BookForm<DenialRecord> {

@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { integer, object, optional, withDefault } from '../options.ts'
-import { readPepperBytes } from './pepper.ts'
+import { readPepperBytes } from '../pepper.ts'
 
 export interface DpopNonceOptions {
   /** At least 32 bytes that all nodes share, so that each knows the nonces of the others. Default: drawn at the start. */

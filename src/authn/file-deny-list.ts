@@ -1,9 +1,9 @@
 import { functionOf, integer, object, withDefault } from '../options.ts'
 import { bookDenyList, denialBookForm } from './denial-book.ts'
 import type { SharedDenyList } from './deny-list.ts'
-import { fileBook, fileBookOptions, type FileBookOptions } from './file-book.ts'
-import { readPepperBytes } from './pepper.ts'
-import { checkHeartbeat } from './shared-book.ts'
+import { fileBook, fileBookOptions, type FileBookOptions } from '../books/file-book.ts'
+import { readPepperBytes } from '../pepper.ts'
+import { checkHeartbeat } from '../books/shared-book.ts'
 
 export interface FileDenyListOptions extends FileBookOptions {
   /** At least 32 bytes, kept apart from the file; the MACs of denials are made with a key derived from it. */

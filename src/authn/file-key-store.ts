@@ -1,10 +1,10 @@
 import { integer, object, withDefault } from '../options.ts'
-import { fileBook, fileBookOptions, type FileBookOptions } from './file-book.ts'
+import { fileBook, fileBookOptions, type FileBookOptions } from '../books/file-book.ts'
 import { fileKeyUses } from './file-key-uses.ts'
 import { bookKeyStore, keyBookForm } from './key-book.ts'
 import type { KeyStore } from './key-store.ts'
-import { readPepperBytes } from './pepper.ts'
-import { checkHeartbeat } from './shared-book.ts'
+import { readPepperBytes } from '../pepper.ts'
+import { checkHeartbeat } from '../books/shared-book.ts'
 
 /** When keys were last used stands beside the file, in one whose name ends in `.uses`. */
 export interface FileKeyStoreOptions extends FileBookOptions {

@@ -1,11 +1,11 @@
 import { guardError } from '../errors.ts'
 import { optionInvalid } from '../options.ts'
-import { writeToBook } from './change-book.ts'
+import { writeToBook } from '../books/change-book.ts'
 import { readKeyRecord } from './key-record.ts'
 import type { KeyRecord, KeyStore } from './key-store.ts'
-import { recordSeal } from './record-seal.ts'
-import { unavailable, type Book, type BookForm } from './sealed-book.ts'
-import type { SharedBook } from './shared-book.ts'
+import { recordSeal } from '../books/record-seal.ts'
+import { unavailable, type Book, type BookForm } from '../books/sealed-book.ts'
+import type { SharedBook } from '../books/shared-book.ts'
 
 /** A book of API keys. */
 export function keyBookForm (pepper: Uint8Array, epoch: number): BookForm<KeyRecord> {

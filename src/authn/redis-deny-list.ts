@@ -1,9 +1,9 @@
 import { functionOf, integer, object, withDefault } from '../options.ts'
 import { bookDenyList, denialBookForm } from './denial-book.ts'
 import type { SharedDenyList } from './deny-list.ts'
-import { readPepperBytes } from './pepper.ts'
-import { readPrefix, redisBook, redisBookOptions, type RedisBookOptions } from './redis-book.ts'
-import { checkHeartbeat } from './shared-book.ts'
+import { readPepperBytes } from '../pepper.ts'
+import { readPrefix, redisBook, redisBookOptions, type RedisBookOptions } from '../books/redis-book.ts'
+import { checkHeartbeat } from '../books/shared-book.ts'
 
 export interface RedisDenyListOptions extends RedisBookOptions {
   /** At least 32 bytes, kept apart from Redis; the MACs of denials are made with a key derived from it. */

@@ -1,10 +1,10 @@
 import { integer, object, withDefault } from '../options.ts'
 import { bookKeyStore, keyBookForm } from './key-book.ts'
 import type { KeyStore } from './key-store.ts'
-import { readPepperBytes } from './pepper.ts'
-import { readPrefix, redisBook, redisBookOptions, type RedisBookOptions } from './redis-book.ts'
+import { readPepperBytes } from '../pepper.ts'
+import { readPrefix, redisBook, redisBookOptions, type RedisBookOptions } from '../books/redis-book.ts'
 import { redisKeyUses } from './redis-key-uses.ts'
-import { checkHeartbeat } from './shared-book.ts'
+import { checkHeartbeat } from '../books/shared-book.ts'
 
 export interface RedisKeyStoreOptions extends RedisBookOptions {
   /** At least 32 bytes, kept apart from Redis; the records' MACs are made with a key derived from it. */

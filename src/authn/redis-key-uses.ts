@@ -1,7 +1,7 @@
 import { guardError } from '../errors.ts'
 import type { KeyUses } from './key-book.ts'
-import type { RedisClient } from './redis-client.ts'
-import { readPairs } from './redis-stream.ts'
+import type { RedisClient } from '../books/redis-client.ts'
+import { readPairs } from '../books/redis-stream.ts'
 
 // By a script, as a map comes out of one as the same list whatever protocol the client speaks.
 const readScript = "return redis.call('HGETALL', KEYS[1])"

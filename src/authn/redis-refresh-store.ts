@@ -1,7 +1,7 @@
 import { guardError } from '../errors.ts'
 import { anyThat, havingMethods, integer, object, string, withDefault } from '../options.ts'
-import { readPepperBytes } from './pepper.ts'
-import { recordSeal } from './record-seal.ts'
+import { readPepperBytes } from '../pepper.ts'
+import { recordSeal } from '../books/record-seal.ts'
 import type { RedisCommands } from './redis-replay-store.ts'
 import { maxFollowers, type RefreshFamily, type RefreshStore } from './refresh-store.ts'
 

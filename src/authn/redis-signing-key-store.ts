@@ -2,7 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { CompactEncrypt, compactDecrypt } from 'jose'
 import { guardError } from '../errors.ts'
 import { havingMethods, object, string, withDefault } from '../options.ts'
-import { readPepperBytes } from './pepper.ts'
+import { readPepperBytes } from '../pepper.ts'
 import type { RedisCommands } from './redis-replay-store.ts'
 import type { SigningKeyStore } from './signing-key-store.ts'
 

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { fileKeyStore } from '../authn/file-key-store.ts'
 import type { KeyStore } from '../authn/key-store.ts'
-import { readPepper } from '../authn/pepper.ts'
+import { readPepper } from '../pepper.ts'
 import { redisKeyStore } from '../authn/redis-key-store.ts'
 import type { Arguments } from './command.ts'
 import { closing, isRedisUrl, withRedis } from './redis.ts'

@@ -1,6 +1,6 @@
 import { fileKeyStore } from '../authn/file-key-store.ts'
 import type { KeyStore } from '../authn/key-store.ts'
-import { readPepper } from '../authn/pepper.ts'
+import { readPepper } from '../pepper.ts'
 import { redisKeyStore } from '../authn/redis-key-store.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import type { DeniableToken, SharedDenyList, WritableDenyList } from '../../src/authn/deny-list.ts'
-import type { SealedBook } from '../../src/authn/sealed-book.ts'
+import type { SealedBook } from '../../src/books/sealed-book.ts'
 import { until } from '../helpers/until.ts'
 import { noteReasons } from './key-store-suite.ts'
 

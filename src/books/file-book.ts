@@ -7,7 +7,7 @@ import type { BookChange } from './change-book.ts'
 import { followFile } from '../followed-file.ts'
 import { turns } from '../turns.ts'
 import { emptyBook, readBook, reportForged, type Book, type BookForm, type BookRecord, type SealedBook } from './sealed-book.ts'
-import type { OnStale, SharedBook } from './shared-book.ts'
+import type { OnChange, OnStale, SharedBook } from './shared-book.ts'
 
 /** How a book in a file is kept. */
 export interface FileBookOptions {
@@ -42,7 +42,7 @@ const readMembers = recordOf((value: unknown) => value)
  * @throws FMG_ERR_FILE, FMG_ERR_OPTION_INVALID when the file cannot be read as such a book.
  * @throws the form's error when the records are not what their head says.
  */
-export async function fileBook<R extends BookRecord> (form: BookForm<R>, options: Required<FileBookOptions>): Promise<SharedBook<R>> {
+export async function fileBook<R extends BookRecord> (form: BookForm<R>, options: Required<FileBookOptions>, onChange: OnChange<R> = () => undefined): Promise<SharedBook<R>> {
   const { file, heartbeatMs, maxStalenessMs, onStale, onError, clock } = options
   await makePrivateFolder(path.dirname(file))
   let book = emptyBook<R>()
@@ -62,8 +62,14 @@ export async function fileBook<R extends BookRecord> (form: BookForm<R>, options
 
   async function load (): Promise<void> {
     const before = book
-    book = readBook(form, await readSealed(file, form.plural), before)
+    turnTo(readBook(form, await readSealed(file, form.plural), before))
     reportForged(form, before, book, onError)
+  }
+
+  function turnTo (next: Book<R>): void {
+    const before = book
+    book = next
+    onChange(next, before)
   }
 
   /** Under a lock, so that two processes never lose each other's change. It is waited for while the file is still looked at. */
@@ -81,7 +87,7 @@ export async function fileBook<R extends BookRecord> (form: BookForm<R>, options
     const made = edit(book)
     if (made === null) return null
     await writeFileAtomic(file, written(made.next, form.plural))
-    book = made.next
+    turnTo(made.next)
     return made.record
   }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
-import { exists, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
-import { anyThat, type Reader } from '../options.ts'
+import { exists, makePrivateFolder, readPrivateFile, writeFileAtomic } from './files.ts'
+import { anyThat, type Reader } from './options.ts'
 
 /**
  * Reads the pepper of a key store: 32 random bytes, base64, in a file of mode 0600.

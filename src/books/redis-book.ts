@@ -5,7 +5,7 @@ import { bookCommands } from './redis-book-commands.ts'
 import type { RedisClient } from './redis-client.ts'
 import { followStream, type StreamEntry } from './redis-stream.ts'
 import { emptyBook, openHead, readBook, reportForged, unavailable, type Book, type BookForm, type BookRecord } from './sealed-book.ts'
-import type { OnStale, SharedBook } from './shared-book.ts'
+import type { OnChange, OnStale, SharedBook } from './shared-book.ts'
 
 /** How a book in Redis is kept. */
 export interface RedisBookOptions {
@@ -48,7 +48,7 @@ export const readPrefix = string(/^[^{}]+$/, 'a string without braces')
  * that an entry that was trimmed or taken away is missed, and the book read again.
  * @throws the form's error when Redis cannot be reached, or the records are not what their head says.
  */
-export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix: string, options: Required<RedisBookOptions>): Promise<SharedBook<R>> {
+export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix: string, options: Required<RedisBookOptions>, onChange: OnChange<R> = () => undefined): Promise<SharedBook<R>> {
   const { client, heartbeatMs, maxStalenessMs, onStale, maxLogEntries, onError, clock } = options
   const commands = bookCommands({ client, prefix, plural: form.plural, maxLogEntries, unavailable: (cause) => unavailable(form, 'error', cause) })
   let book = emptyBook<R>()
@@ -88,7 +88,13 @@ export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix
 
   /** The log may have brought a later book meanwhile, or this very one. */
   function advance (next: Book<R>): void {
-    if (next.sequence >= book.sequence) book = next
+    if (next.sequence >= book.sequence) turnTo(next)
+  }
+
+  function turnTo (next: Book<R>): void {
+    const before = book
+    book = next
+    onChange(next, before)
   }
 
   async function change (edit: (current: Book<R>) => BookChange<R> | null): Promise<R | null> {
@@ -115,7 +121,7 @@ export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix
       if (sequence > book.sequence) {
         const next = followBook(form, book, head, entry.get('id') ?? '', entry.get('record') ?? '')
         if (next === null) await load()
-        else book = next
+        else turnTo(next)
       }
       heart.heard(entry.get('beat'), sequence)
     } catch (error) {

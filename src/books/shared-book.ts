@@ -19,6 +19,9 @@ export interface SharedBook<R extends BookRecord> {
   close (): Promise<void>
 }
 
+/** Called whenever a node knows more than before, by its own change too; the first time when it has read the book. Must not throw. */
+export type OnChange<R extends BookRecord> = (now: Book<R>, before: Book<R>) => void
+
 /** What a node does that has been without news for longer than it may. */
 export type OnStale = 'refuse' | 'serve'
 
