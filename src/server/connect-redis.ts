@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { createSecureContext, type ConnectionOptions } from 'node:tls'
 import type { ClusterOptions, RedisOptions } from 'ioredis'
-import type { RedisClient } from '../authn/redis-client.ts'
+import type { RedisClient } from '../books/redis-client.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile, readPrivateFile } from '../files.ts'
 import type { RedisPlace, RedisTls } from './redis-place.ts'

@@ -1,17 +1,19 @@
-// A node of a fleet: `fork`ed with the key prefix, it asks 500 times at once and tells how often it was allowed.
-import { once } from 'node:events'
-import { Redis } from 'ioredis'
-import { redisLimiter } from '../../src/limits/redis-limiter.ts'
-import { redisUrl } from '../helpers/redis.ts'
+// A node of a fleet: `fork`ed with the key prefix and the addresses of Redis, one or a cluster's. At each message, which names a budget, it asks
+// 2,500 times at once, and tells how often it was allowed.
+import { Cluster, Redis } from 'ioredis'
+import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
 
-const client = new Redis(redisUrl())
+const [prefix = '', ...addresses] = process.argv.slice(2)
+const [only = ''] = addresses
+const connection = addresses.length === 1 ? new Redis(only) : new Cluster(addresses.map((address) => ({ host: '127.0.0.1', port: Number(address.split(':')[1]) })))
+const client: RedisLike = { call: async (command, ...args) => await connection.call(command, ...args) }
 // The machine may be busy with other tests: what is counted here are units, not milliseconds.
-const limiter = redisLimiter({ client, prefix: process.argv[2] ?? '', timeoutMs: 20_000 })
-const windows = [{ name: 'shared', quota: 1000, windowSeconds: 3600 }, { name: 'wide', quota: 5000, windowSeconds: 60 }]
+const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
+const windows = [{ name: 'hour', quota: 1000, windowSeconds: 3600 }, { name: 'wide', quota: 5000, windowSeconds: 60 }, { name: 'month', quota: 1500, per: 'month' as const }]
 
+process.on('message', (key) => {
+  const asked = Array.from({ length: 2500 }, async () => await limiter.consume({ group: 'acme', budgets: [{ key: String(key), windows }, { key: `org of ${String(key)}`, windows }], cost: 1 }))
+  void Promise.all(asked).then((outcomes) => { process.send?.(outcomes.filter(({ allowed }) => allowed).length) })
+})
+process.once('disconnect', () => { connection.disconnect() })
 process.send?.('ready')
-await once(process, 'message')
-const outcomes = await Promise.all(Array.from({ length: 500 }, () => limiter.consume({ group: 'acme', budgets: [{ key: 'shared', windows }], cost: 1 })))
-process.send?.(outcomes.filter(({ allowed }) => allowed).length)
-client.disconnect()
-process.disconnect()

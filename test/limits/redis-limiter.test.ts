@@ -1,15 +1,17 @@
-import { fork } from 'node:child_process'
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { redisKey, sharerKey } from '../../src/limits/redis-key.ts'
 import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
 import { limitScript } from '../../src/limits/redis-script.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { drain, hour, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
+import { holdAgainstReference, schedule } from './schedules.ts'
 import { second, testClock, type TestClock } from './test-clock.ts'
 
 let opened = 0
@@ -138,16 +140,27 @@ t.test('a budget that cannot be read fails alone', async (t) => {
   await t.rejects(limiter.consume(limitRequest({ key: 'bob' })), { ...failed, cause: { name: 'ReplyError', message: /WRONGTYPE/ } })
 })
 
-t.test('four processes at once admit the quota exactly', async (t) => {
-  const prefix = freshPrefix()
-  const nodes = Array.from({ length: 4 }, () => fork(fileURLToPath(new URL('limiter-process.js', import.meta.url)), [prefix]))
-  await Promise.all(nodes.map(async (node) => { await once(node, 'message') }))
-  const admitted = await Promise.all(nodes.map(async (node) => {
-    const answer = once(node, 'message')
-    node.send('go')
-    return Number((await answer)[0])
-  }))
-  t.equal(admitted.reduce((sum, count) => sum + count), 1000)
+t.test('memory and Redis say the same to every question', async (t) => {
+  const client = connectRedis(t)
+  await fc.assert(fc.asyncProperty(schedule, async (steps) => {
+    const clock = testClock()
+    const memory = memoryLimiter({ now: () => clock.now / 1000 })
+    const redis = redisLimiter({ client: withClock(client, clock), prefix: freshPrefix(), timeoutMs: 20_000 })
+    await holdAgainstReference(steps, {
+      clock,
+      limiter: {
+        async consume (request) {
+          const [own, shared] = [memory.consume(request), await redis.consume(request)]
+          assert.deepEqual(own, shared)
+          return own
+        },
+        async settle (...words) {
+          memory.settle(...words)
+          await redis.settle(...words)
+        }
+      }
+    })
+  }), { numRuns: 100 })
 })
 
 t.test('a Redis that stands still or is gone refuses within the time-out', async (t) => {

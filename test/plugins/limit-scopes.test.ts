@@ -126,7 +126,7 @@ t.test('without a policy, whoever asks for a model is charged for it', async (t)
 })
 
 t.test('limits of a model that is not loaded stop the boot', async (t) => {
-  const loaded: ModelHandle = { id: 'fraud', version: '1', digest: 'sha256:', attributes: {}, inputs: [], outputs: [], ready: true, run: async () => { throw new Error('nobody asks it') } }
+  const loaded: ModelHandle = { id: 'fraud', version: '1', digest: 'sha256:', attributes: {}, inputs: [], outputs: [], ready: true, waitMs: 0, runMs: 0, run: async () => { throw new Error('nobody asks it') } }
   const options = (name: string): Parameters<typeof rateLimit>[1] => ({ limiter: memoryLimiter(), tiers: { pro: { windows: [minute(9)], models: { [name]: { windows: [minute(1)] } } } }, defaultTier: 'pro' })
   const boot = async (name: string, hasModels = true): Promise<void> => {
     const app = Fastify()
