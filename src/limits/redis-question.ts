@@ -11,19 +11,24 @@ export interface Question {
   readonly what: number | readonly number[]
 }
 
-type Written = string | number | true
-
 /** The keys and the argument of one call. */
 export function scriptArguments (prefix: string, questions: readonly Question[]): (string | number)[] {
   const keys: string[] = []
-  const written = questions.map(({ request: { group, budgets }, what }) => {
+  const lists = new Map<readonly Window[], number>()
+  const asked = questions.map(({ request: { group, budgets }, what }) => {
     for (const { key, windows, sharer } of budgets) {
       keys.push(redisKey(prefix, group, key))
       if (sharer !== undefined && hasShares(windows)) keys.push(sharerKey(prefix, group, key, sharer))
     }
-    return [what, ...budgets.map(writtenBudget)]
+    return JSON.stringify([what, ...budgets.map(({ windows }) => numberOf(lists, windows))])
   })
-  return [keys.length, ...keys, JSON.stringify(written)]
+  return [keys.length, ...keys, `[[${[...lists.keys()].map(writtenList).join(',')}],[${asked.join(',')}]]`]
+}
+
+function numberOf (lists: Map<readonly Window[], number>, windows: readonly Window[]): number {
+  const known = lists.get(windows) ?? lists.size + 1
+  lists.set(windows, known)
+  return known
 }
 
 /** What the script said of a request; `undefined` when that is no answer of the script. */
@@ -45,14 +50,14 @@ function windowNumbered (budgets: readonly BudgetRequest[], index: number): Wind
   return undefined
 }
 
-const writtenLists = new WeakMap<readonly Window[], readonly Written[]>()
+const writtenLists = new WeakMap<readonly Window[], string>()
 
-function writtenBudget ({ windows }: BudgetRequest): readonly Written[] {
+function writtenList (windows: readonly Window[]): string {
   const known = writtenLists.get(windows)
   if (known !== undefined) return known
-  const written = hasShares(windows)
-    ? [true as const, ...windows.flatMap((window) => [...plainly(window), ...sharesOf(window)])]
-    : windows.flatMap(plainly)
+  const written = JSON.stringify(hasShares(windows)
+    ? [true, ...windows.flatMap((window) => [...plainly(window), ...sharesOf(window)])]
+    : windows.flatMap(plainly))
   writtenLists.set(windows, written)
   return written
 }

@@ -5,34 +5,34 @@ import { subWindows } from './window-count.ts'
  * The decisions of `window-count.ts`, `shared-window.ts` and `decision.ts`, made inside Redis, by its clock: of each budget one GET,
  * and one SET when something was counted. Any number of questions in one call, each judged after the one before it.
  *
- * ARGV[1] is a JSON list of questions: `[what, budget, budget, …]`. `what` is a cost, or `[difference, at, pooled, pooled, …]` where an
- * earlier one is settled. A budget is `[name, quota, length, name, quota, length, …]`; one with shares `[true, name, quota, length,
- * share, pool, …]`, both `-1` for a window without. A length is in microseconds, or `day` or `month`. (One argument: a client takes as
- * long for a small one as for a large one.) KEYS are those of the budgets, in order, a budget with shares having two: what is counted
- * together, and what for the sharer alone.
+ * ARGV[1] is JSON, `[lists, questions]`. A list of windows is `[name, quota, length, name, quota, length, …]`; one with shares `[true,
+ * name, quota, length, share, pool, …]`, both `-1` for a window without. A length is in microseconds, or `day` or `month`. A question is
+ * `[what, list, list, …]`: the number (from 1) of the list of each of its budgets. `what` is a cost, or `[difference, at, pooled, pooled,
+ * …]` where an earlier question is settled. (One argument: a client takes as long for a small one as for a large one.) KEYS are those of
+ * the budgets, in order, a budget with shares having two: what is counted together, and what for the sharer alone.
  *
  * Answers a list for each question: the number of the binding window (from 1), the units left in it, microseconds until it has more
  * room and until the cost fits (0: it was spent), the time, and what went into each pool. A question that fails is answered with its
  * error; where all fail, the first error is that of the call.
  *
- * The value is a MessagePack list of `{ name, length, first, { last, cost, last, cost, … } }`: buckets oldest first,
- * `first` being where the newest began. A count is found by name and length, so a value written under other windows is
- * never misread, and those windows go on counting until they have run out.
+ * The value is MessagePack, for each window `name, length, first, buckets, last, cost, last, cost, …`: buckets oldest first, `first`
+ * being where the newest began. A count is found by name and length, so a value written under other windows is never misread, and those
+ * windows go on counting until they have run out.
  */
 export const limitScript = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local lasting = { day = 0, month = 0 }
+local max, min, floor = math.max, math.min, math.floor
+local spans = { day = 0, month = 0 }
 local reaches = { day = ${2 * longest.day}, month = ${2 * longest.month} }
 
 local function endOfMonth(at)
-  local day, year, month = math.floor(at / ${dayLength}), 1970, 1
-  local start = 0
+  local day, year, start = floor(at / ${dayLength}), 1970, 0
   while true do
-    local leap = year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
-    local days = leap and 366 or 365
+    local isLeap = year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)
+    local days = isLeap and 366 or 365
     if start + days > day then
-      local months = { 31, leap and 29 or 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
+      local months, month = { 31, isLeap and 29 or 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }, 1
       while start + months[month] <= day do
         start = start + months[month]
         month = month + 1
@@ -45,186 +45,221 @@ local function endOfMonth(at)
 end
 
 local function stamp(length, at)
-  if length == 'day' then return (math.floor(at / ${dayLength}) + 1) * ${dayLength} end
+  if length == 'day' then return (floor(at / ${dayLength}) + 1) * ${dayLength} end
   if length == 'month' then return endOfMonth(at) end
   return at
 end
 
-local function expire(count)
-  local length, buckets, total = count.length, count[4], 0
-  local live, changed = 1, false
-  while buckets[live] and buckets[live] + length <= now do live = live + 2 end
-  if live > 1 then buckets = { unpack(buckets, live) } end
-  for i = 2, #buckets, 2 do total = total + buckets[i] end
-  if #buckets > 0 and buckets[#buckets - 1] - now > (reaches[count[2]] or length) then
-    local at = stamp(count[2], now)
-    count[3], buckets, changed = at, { at, total }, true
-  end
-  count[4], count.total = buckets, total
-  return changed
-end
-
-local function find(budget, name, length)
-  for _, count in ipairs(budget) do
-    if count[1] == name and count[2] == length then return count end
-  end
-  local count = { name, length, now, {}, total = 0, length = lasting[length] or length }
-  budget[#budget + 1] = count
-  return count
+-- Buckets are values[from], values[from + 1], … values[to], and behind them the one that was begun in this call.
+local function countOf(name, length, first, values, from, to, total)
+  return { name = name, length = length, span = spans[length] or length, first = first, values = values, from = from, to = to, total = total, last = 0, cost = 0 }
 end
 
 local function read(key)
   local value = redis.call('GET', key)
-  local budget = value and cmsgpack.unpack(value) or {}
-  budget.key, budget.changed = key, false
-  for _, count in ipairs(budget) do
-    count.length = lasting[count[2]] or count[2]
-    budget.changed = expire(count) or budget.changed
+  local values = value and { cmsgpack.unpack(value) } or {}
+  local budget, counts, next = { key = key, changed = false }, 0, 1
+  while values[next] do
+    local length, from, to = values[next + 1], next + 4, next + 3 + 2 * values[next + 3]
+    local span, total = spans[length] or length, 0
+    local name, first = values[next], values[next + 2]
+    next = to + 1
+    while from < to and values[from] + span <= now do from = from + 2 end
+    for i = from + 1, to, 2 do total = total + values[i] end
+    if from < to and values[to - 1] - now > (reaches[length] or length) then
+      from, first = to - 1, stamp(length, now)
+      values[from], values[to] = first, total
+      budget.changed = true
+    end
+    counts = counts + 1
+    budget[counts] = countOf(name, length, first, values, from, to, total)
   end
   return budget
 end
 
 local function write(budget)
-  local live, ends = {}, 0
+  local written, n, ends = {}, 0, 0
   for _, count in ipairs(budget) do
-    local buckets = count[4]
-    if #buckets > 0 then
-      live[#live + 1] = { count[1], count[2], count[3], buckets }
-      ends = math.max(ends, buckets[#buckets - 1] + count.length)
+    local values, from, to, last = count.values, count.from, count.to, count.last
+    local size = to + 1 - from
+    if last > 0 then size = size + 2 end
+    if size > 0 then
+      written[n + 1], written[n + 2], written[n + 3], written[n + 4] = count.name, count.length, count.first, size / 2
+      n = n + 4
+      for i = from, to do
+        n = n + 1
+        written[n] = values[i]
+      end
+      if last > 0 then
+        written[n + 1], written[n + 2] = last, count.cost
+        n = n + 2
+      end
+      ends = max(ends, written[n - 1] + count.span)
     end
   end
-  if ends == 0 then return end
-  redis.call('SET', budget.key, cmsgpack.pack(live), 'PX', math.ceil((ends - now) / 1000))
+  if n > 0 then redis.call('SET', budget.key, cmsgpack.pack(unpack(written, 1, n)), 'PX', math.ceil((ends - now) / 1000)) end
+end
+
+local function find(budget, name, length)
+  for _, count in ipairs(budget) do
+    if count.name == name and count.length == length then return count end
+  end
+  local count = countOf(name, length, now, budget, 1, 0, 0)
+  budget[#budget + 1] = count
+  return count
 end
 
 local function room(count, quota)
-  return math.max(0, quota - count.total)
+  return max(0, quota - count.total)
+end
+
+local function wholeWindow(count)
+  return stamp(count.length, now) + count.span - now
 end
 
 local function waitFor(count, quota, cost)
-  if not (cost <= quota) then return stamp(count[2], now) + count.length - now end
-  local excess, wait, buckets = count.total - (quota - cost), 0, count[4]
-  for i = 1, #buckets, 2 do
-    if excess <= 0 then break end
-    excess = excess - buckets[i + 1]
-    wait = buckets[i] + count.length - now
+  if not (cost <= quota) then return wholeWindow(count) end
+  local excess, values = count.total - (quota - cost), count.values
+  if excess <= 0 then return 0 end
+  for i = count.from, count.to, 2 do
+    excess = excess - values[i + 1]
+    if excess <= 0 then return values[i] + count.span - now end
   end
-  return wait
-end
-
-local function sharedRoom(asked)
-  return room(asked.own, asked.share) + room(asked.pool, asked.poolQuota)
-end
-
-local function sharedWait(asked, cost)
-  local own, pool = asked.own, asked.pool
-  if sharedRoom(asked) >= cost then return 0 end
-  if cost > asked.share + asked.poolQuota then return stamp(pool[2], now) + pool.length - now end
-  local endings = {}
-  for i = 1, #own[4], 2 do endings[#endings + 1] = { own[4][i], own[4][i + 1], 0 } end
-  for i = 1, #pool[4], 2 do endings[#endings + 1] = { pool[4][i], 0, pool[4][i + 1] } end
-  table.sort(endings, function(a, b) return a[1] < b[1] end)
-  local ofOwn, ofPool, wait = own.total, pool.total, 0
-  for _, ending in ipairs(endings) do
-    ofOwn, ofPool, wait = ofOwn - ending[2], ofPool - ending[3], ending[1] + own.length - now
-    if math.max(0, asked.share - ofOwn) + math.max(0, asked.poolQuota - ofPool) >= cost then break end
-  end
-  return wait
+  return count.last + count.span - now
 end
 
 local function untilMoreRoom(count)
-  local oldest = count[4][1]
-  return oldest and oldest + count.length - now or 0
+  if count.from < count.to then return count.values[count.from] + count.span - now end
+  return count.last > 0 and count.last + count.span - now or 0
 end
 
 local function spend(count, cost)
-  local buckets = count[4]
-  local newest = #buckets - 1
-  if newest > 0 and now < count[3] + count.length / ${subWindows} then
-    buckets[newest] = math.max(buckets[newest], now)
-    buckets[newest + 1] = buckets[newest + 1] + cost
-  else
-    local at = stamp(count[2], now)
-    count[3] = at
-    buckets[#buckets + 1] = at
-    buckets[#buckets + 1] = cost
-  end
+  local values, to = count.values, count.to
   count.total = count.total + cost
-end
-
-local function spendShared(asked, cost)
-  local ofOwn = math.min(cost, room(asked.own, asked.share))
-  if ofOwn > 0 then spend(asked.own, ofOwn) end
-  if cost > ofOwn then spend(asked.pool, cost - ofOwn) end
-  return cost - ofOwn
+  if count.last > 0 then
+    count.cost = count.cost + cost
+  elseif count.from < to and now < count.first + count.span / ${subWindows} then
+    values[to - 1] = max(values[to - 1], now)
+    values[to] = values[to] + cost
+  else
+    count.first = stamp(count.length, now)
+    count.last, count.cost = count.first, cost
+  end
 end
 
 local function giveBack(count, cost, at)
-  local stamped, buckets = stamp(count[2], at), count[4]
-  if stamped + count.length <= now then return end
-  for i = 1, #buckets, 2 do
-    if buckets[i] >= stamped then
-      local given = math.min(cost, buckets[i + 1])
-      buckets[i + 1] = buckets[i + 1] - given
+  local stamped, values = stamp(count.length, at), count.values
+  if stamped + count.span <= now then return end
+  for i = count.from, count.to, 2 do
+    if values[i] >= stamped then
+      local given = min(cost, values[i + 1])
+      values[i + 1] = values[i + 1] - given
       count.total = count.total - given
       return
     end
   end
+  if count.last >= stamped then
+    local given = min(cost, count.cost)
+    count.cost = count.cost - given
+    count.total = count.total - given
+  end
 end
 
-local function giveBackShared(asked, cost, pooled, at)
-  local ofPool = math.min(cost, pooled)
-  if ofPool > 0 then giveBack(asked.pool, ofPool, at) end
-  if cost > ofPool then giveBack(asked.own, cost - ofPool, at) end
+local function sharedRoom(one)
+  return room(one.own, one.share) + room(one.pool, one.poolQuota)
 end
 
-local nextKey = 1
+local function addEndings(endings, count, isOwn)
+  local function add(last, cost)
+    endings[#endings + 1] = { last, isOwn and cost or 0, isOwn and 0 or cost }
+  end
+  for i = count.from, count.to, 2 do add(count.values[i], count.values[i + 1]) end
+  if count.last > 0 then add(count.last, count.cost) end
+end
 
-local function readNext(budgets)
-  local budget = read(KEYS[nextKey])
+local function sharedWait(one, cost)
+  local own, pool = one.own, one.pool
+  if sharedRoom(one) >= cost then return 0 end
+  if cost > one.share + one.poolQuota then return wholeWindow(pool) end
+  local endings = {}
+  addEndings(endings, own, true)
+  addEndings(endings, pool, false)
+  table.sort(endings, function(a, b) return a[1] < b[1] end)
+  local ofOwn, ofPool, wait = own.total, pool.total, 0
+  for _, ending in ipairs(endings) do
+    ofOwn, ofPool, wait = ofOwn - ending[2], ofPool - ending[3], ending[1] + own.span - now
+    if max(0, one.share - ofOwn) + max(0, one.poolQuota - ofPool) >= cost then break end
+  end
+  return wait
+end
+
+local function spendShared(one, cost)
+  local ofOwn = min(cost, room(one.own, one.share))
+  if ofOwn > 0 then spend(one.own, ofOwn) end
+  if cost > ofOwn then spend(one.pool, cost - ofOwn) end
+  return cost - ofOwn
+end
+
+local function giveBackShared(one, cost, pooled, at)
+  local ofPool = min(cost, pooled)
+  if ofPool > 0 then giveBack(one.pool, ofPool, at) end
+  if cost > ofPool then giveBack(one.own, cost - ofPool, at) end
+end
+
+local lists, questions = unpack(cjson.decode(ARGV[1]))
+local known, nextKey = {}, 1
+
+local function readNext()
+  local key = KEYS[nextKey]
   nextKey = nextKey + 1
-  budgets[#budgets + 1] = budget
+  local budget = known[key] or read(key)
+  known[key] = budget
   return budget
 end
 
 local function gather(question)
-  local budgets, asked = {}, {}
+  local asked, n = {}, 0
   for i = 2, #question do
-    local windows, together, alone = question[i], readNext(budgets), nil
-    local first, step = 1, 3
-    if windows[1] == true then first, step, alone = 2, 5, readNext(budgets) end
-    for w = first, #windows, step do
-      local name, quota, length = windows[w], windows[w + 1], windows[w + 2]
-      local one = { count = find(together, name, length), quota = quota }
-      if alone and windows[w + 3] >= 0 then
-        one.share, one.poolQuota = windows[w + 3], windows[w + 4]
-        one.own, one.pool = find(alone, name .. '/own', length), find(together, name .. '/pool', length)
+    local windows = lists[question[i]]
+    local together = readNext()
+    if windows[1] == true then
+      local alone = readNext()
+      for w = 2, #windows, 5 do
+        local name, length = windows[w], windows[w + 2]
+        local one = { count = find(together, name, length), quota = windows[w + 1], share = windows[w + 3], poolQuota = windows[w + 4], own = false, pool = false }
+        if one.share >= 0 then one.own, one.pool = find(alone, name .. '/own', length), find(together, name .. '/pool', length) end
+        n = n + 1
+        asked[n] = one
       end
-      asked[#asked + 1] = one
+    else
+      for w = 1, #windows, 3 do
+        n = n + 1
+        asked[n] = { count = find(together, windows[w], windows[w + 2]), quota = windows[w + 1], own = false }
+      end
     end
   end
-  return budgets, asked
+  return asked
 end
 
 local function partUsed(one)
   local used = one.count.total / one.quota
-  return one.own and math.max(used, 1 - sharedRoom(one) / (one.share + one.poolQuota)) or used
+  return one.own and max(used, 1 - sharedRoom(one) / (one.share + one.poolQuota)) or used
 end
 
 local function answer(one, number, wait, pooled)
   local left, untilMore = one.quota - one.count.total, untilMoreRoom(one.count)
   if one.own and sharedRoom(one) < left then
     local own, pool = untilMoreRoom(one.own), untilMoreRoom(one.pool)
-    left, untilMore = sharedRoom(one), (own == 0 or pool == 0) and math.max(own, pool) or math.min(own, pool)
+    left, untilMore = sharedRoom(one), (own == 0 or pool == 0) and max(own, pool) or min(own, pool)
   end
-  return { number, math.max(0, left), untilMore, wait, now, unpack(pooled) }
+  return { number, max(0, left), untilMore, wait, now, unpack(pooled) }
 end
 
-local function consume(asked, cost, budgets)
+local function consume(asked, cost)
   local binding, longest, pooled = 0, 0, {}
   for i, one in ipairs(asked) do
     local wait = waitFor(one.count, one.quota, cost)
-    if one.own then wait = math.max(wait, sharedWait(one, cost)) end
+    if one.own then wait = max(wait, sharedWait(one, cost)) end
     if wait > longest then binding, longest = i, wait end
   end
   if binding == 0 then
@@ -235,12 +270,11 @@ local function consume(asked, cost, budgets)
       local part = partUsed(one)
       if part > largest then binding, largest = i, part end
     end
-    for _, budget in ipairs(budgets) do budget.changed = true end
   end
-  return answer(asked[binding], binding, longest, pooled)
+  return answer(asked[binding], binding, longest, pooled), longest == 0
 end
 
-local function settle(asked, what, budgets)
+local function settle(asked, what)
   local difference, at, shares = what[1], what[2], 2
   for _, one in ipairs(asked) do
     if one.own then shares = shares + 1 end
@@ -252,38 +286,34 @@ local function settle(asked, what, budgets)
       if one.own then giveBackShared(one, -difference, what[shares], at) end
     end
   end
-  for _, budget in ipairs(budgets) do budget.changed = true end
-  return { 1, 0, 0, 0, now }
+  return { 1, 0, 0, 0, now }, true
 end
 
 local function decide(question)
-  local budgets, asked = gather(question)
-  local what = question[1]
-  local answered = type(what) == 'table' and settle(asked, what, budgets) or consume(asked, what, budgets)
-  for _, budget in ipairs(budgets) do
-    if budget.changed then write(budget) end
-  end
-  return answered
-end
-
-local function keysOf(question)
-  local keys = 0
-  for i = 2, #question do keys = keys + (question[i][1] == true and 2 or 1) end
-  return keys
+  local asked, what = gather(question), question[1]
+  if type(what) == 'table' then return settle(asked, what) end
+  return consume(asked, what)
 end
 
 local answers, failure = {}, nil
-for i, question in ipairs(cjson.decode(ARGV[1])) do
-  local following = nextKey + keysOf(question)
-  local done, answered = pcall(decide, question)
+for i, question in ipairs(questions) do
+  local firstKey, following = nextKey, nextKey
+  for b = 2, #question do following = following + (lists[question[b]][1] == true and 2 or 1) end
+  local done, answered, changed = pcall(decide, question)
   if done then
     failure = false
+    if changed then
+      for k = firstKey, following - 1 do known[KEYS[k]].changed = true end
+    end
   else
     answered = type(answered) == 'table' and answered.err or tostring(answered)
     if failure == nil then failure = answered end
   end
   nextKey = following
   answers[i] = answered
+end
+for _, budget in pairs(known) do
+  if budget.changed then write(budget) end
 end
 if failure then return redis.error_reply(failure) end
 return answers
