@@ -1,5 +1,6 @@
 import { anyThat, functionOf, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
 import { AdmissionRate } from './admission-rate.ts'
+import { checkCost } from './limit-request.ts'
 import { LoadReader, readSignals, readTarget, type LoadReading, type LoadSignal } from './load-reading.ts'
 import { PriorityBucket } from './priority-bucket.ts'
 import { TierFlow } from './tier-flow.ts'
@@ -56,7 +57,10 @@ export interface LoadState extends LoadReading {
 export interface LoadControl {
   /** The tiers, lowest first. */
   readonly order: readonly string[]
-  /** Admits a request, and gives 0; or gives the seconds, from 1 to 30, after which it may try again. */
+  /**
+   * Admits a request, and gives 0; or gives the seconds, from 1 to 30, after which it may try again.
+   * @throws FMG_ERR_OPTION_INVALID for a cost that cannot be counted.
+   */
   admit (request: LoadRequest): number
   /** An admitted request was refused elsewhere before it cost anything. */
   giveBack (request: LoadRequest): void
@@ -116,6 +120,7 @@ export function loadControl (options: LoadControlOptions): LoadControl {
   return {
     order,
     admit ({ tier, principal, cost }) {
+      checkCost(cost)
       const { rank, flow } = find(tier)
       flow.ask(cost)
       if (admission.limit < Infinity) {

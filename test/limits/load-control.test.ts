@@ -175,6 +175,14 @@ t.test('it runs by a clock of its own when none is given', async (t) => {
   t.same(control.order, ['only'])
 })
 
+t.test('a cost that cannot be counted is refused, and changes nothing', async (t) => {
+  const { control, second } = controlled()
+  second(each)
+  for (const cost of [NaN, -1e6, 0, 0.5, Infinity]) t.throws(() => control.admit({ tier: 'top', principal: 'eve', cost }), { code: 'FMG_ERR_OPTION_INVALID', message: /cost/ })
+  t.same(second(each), each)
+  t.match(control.state.factors, { trial: 1, pro: 1, top: 1 })
+})
+
 t.test('options are read strictly', async (t) => {
   const order = ['a', 'b']
   const read = (): number => 0
