@@ -23,13 +23,16 @@ export interface Shedding {
 export function shedLoad (app: FastifyInstance, control: LoadControl, { tiers, defaultTier }: TierOptions): Shedding {
   checkOrder(control.order, Object.keys(tiers))
   const told = { isShedding: false, failed: '' }
+  const delay = eventLoopDelay()
+  let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async () => {
-    const delay = eventLoopDelay()
-    const timer = setInterval(() => { tell(app, told, control.tick({ eventLoopDelayMs: delay.read(), queues: queuesOf(app) })) }, tickMs).unref()
-    app.addHook('onClose', async () => {
-      clearInterval(timer)
-      delay.stop()
-    })
+    // How busy the boot was is not asked.
+    delay.read()
+    timer = setInterval(() => { tell(app, told, control.tick({ eventLoopDelayMs: delay.read(), queues: queuesOf(app) })) }, tickMs).unref()
+  })
+  app.addHook('onClose', async () => {
+    clearInterval(timer)
+    delay.stop()
   })
   const known = (request: LoadRequest): LoadRequest => Object.hasOwn(tiers, request.tier) ? request : { ...request, tier: defaultTier }
   return {
