@@ -8,7 +8,7 @@ import { TierFlow } from './tier-flow.ts'
 export interface LoadControlOptions {
   /** Every tier once, lowest first: the first is shed first. A tier that is not named is shed with the first. */
   readonly order: readonly string[]
-  /** Milliseconds by which the event loop may run late. Default 50. */
+  /** Milliseconds by which the event loop may run late on average. Default 100. */
   readonly eventLoopDelayMs?: number
   /** Milliseconds that a run may wait for its model. Default: twice what a run of that model takes, and at least 50. */
   readonly queueWaitMs?: number
@@ -71,13 +71,18 @@ export interface LoadControl {
 
 const readShare = anyThat((value): value is number => typeof value === 'number' && value >= 0 && value <= 1, 'a number from 0 to 1')
 
-const readOptions = object({
+/** What a configuration file may say of a control. */
+export const loadShape = {
   order: listOf(string()),
-  eventLoopDelayMs: withDefault(readTarget, 50),
+  eventLoopDelayMs: withDefault(readTarget, 100),
   queueWaitMs: optional(readTarget),
-  signals: withDefault(readSignals, {}),
   floor: withDefault(readShare, 0.25),
-  recoverySeconds: withDefault(integer({ min: 1 }), 30),
+  recoverySeconds: withDefault(integer({ min: 1 }), 30)
+}
+
+const readOptions = object({
+  ...loadShape,
+  signals: withDefault(readSignals, {}),
   now: withDefault(functionOf<() => number>(), () => performance.now())
 })
 
