@@ -5,8 +5,9 @@ import { authz } from './authz.ts'
 import type { Bench } from './bench.ts'
 import { health } from './health.ts'
 import { http } from './http.ts'
+import { load } from './load.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health }
+const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health, load }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'

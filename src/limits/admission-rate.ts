@@ -18,6 +18,8 @@ const severeCut = 0.7
 const severe = 2
 /** Seconds after a cut until another is due: what was let in before must be done first. */
 const patienceSeconds = 0.5
+/** Units a second: of a server that had next to nothing to do when load rose, nothing can be said. */
+const leastStart = 1
 /** With so many times what is asked for, a limit limits nothing. */
 const ample = 2
 
@@ -29,8 +31,8 @@ export class AdmissionRate {
   readonly #options: AdmissionRateOptions
   /** Units of cost a second. */
   #limit = Infinity
-  /** What was admitted when load first rose. */
-  #start = 0
+  /** What was admitted when load first rose, or more where the limit has grown beyond. */
+  #start = leastStart
   #load = 0
   #sinceCut = Infinity
 
@@ -62,7 +64,7 @@ export class AdmissionRate {
 
   #cut (load: number, { admitted }: Flow): void {
     this.#sinceCut = 0
-    if (this.#limit === Infinity) this.#start = admitted
+    if (this.#limit === Infinity) this.#start = Math.max(leastStart, admitted)
     const used = Math.min(this.#limit, admitted)
     this.#limit = Math.max(used * (load > severe ? severeCut : mildCut), this.#start * this.#options.floor)
   }
@@ -70,5 +72,6 @@ export class AdmissionRate {
   #grow (seconds: number, { asked }: Flow): void {
     this.#limit += this.increase * seconds
     if (this.#limit >= asked * ample) this.#limit = Infinity
+    else this.#start = Math.max(this.#start, this.#limit)
   }
 }

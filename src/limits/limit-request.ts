@@ -10,8 +10,7 @@ const wellFormed = new WeakMap<readonly Window[], boolean>()
  * @throws FMG_ERR_OPTION_INVALID
  */
 export function checkLimitRequest ({ budgets, cost }: LimitRequest): void {
-  // A negative cost would give units back, and NaN would compare as fitting.
-  if (!Number.isSafeInteger(cost) || cost < 1) throw optionInvalid('cost', 'a whole number of at least 1', cost)
+  checkCost(cost)
   if (budgets.length === 0) throw optionInvalid('budgets', 'a list of at least one budget', budgets)
   for (const [index, { key, windows, sharer }] of budgets.entries()) {
     for (let before = 0; before < index; before++) {
@@ -27,6 +26,11 @@ function hasShares (windows: readonly Window[]): boolean {
   const shares = readWindows(windows, 'windows').some(({ share }) => share !== undefined)
   wellFormed.set(windows, shares)
   return shares
+}
+
+/** @throws FMG_ERR_OPTION_INVALID for a cost that cannot be counted: a negative one would give units back, and NaN would compare as fitting. */
+export function checkCost (cost: number): void {
+  if (!Number.isSafeInteger(cost) || cost < 1) throw optionInvalid('cost', 'a whole number of at least 1', cost)
 }
 
 /** @throws FMG_ERR_OPTION_INVALID for a difference that cannot be counted. */

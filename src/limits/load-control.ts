@@ -1,5 +1,6 @@
 import { anyThat, functionOf, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
 import { AdmissionRate } from './admission-rate.ts'
+import { checkCost } from './limit-request.ts'
 import { LoadReader, readSignals, readTarget, type LoadReading, type LoadSignal } from './load-reading.ts'
 import { PriorityBucket } from './priority-bucket.ts'
 import { TierFlow } from './tier-flow.ts'
@@ -7,7 +8,7 @@ import { TierFlow } from './tier-flow.ts'
 export interface LoadControlOptions {
   /** Every tier once, lowest first: the first is shed first. A tier that is not named is shed with the first. */
   readonly order: readonly string[]
-  /** Milliseconds by which the event loop may run late. Default 50. */
+  /** Milliseconds by which the event loop may run late on average. Default 100. */
   readonly eventLoopDelayMs?: number
   /** Milliseconds that a run may wait for its model. Default: twice what a run of that model takes, and at least 50. */
   readonly queueWaitMs?: number
@@ -56,7 +57,10 @@ export interface LoadState extends LoadReading {
 export interface LoadControl {
   /** The tiers, lowest first. */
   readonly order: readonly string[]
-  /** Admits a request, and gives 0; or gives the seconds, from 1 to 30, after which it may try again. */
+  /**
+   * Admits a request, and gives 0; or gives the seconds, from 1 to 30, after which it may try again.
+   * @throws FMG_ERR_OPTION_INVALID for a cost that cannot be counted.
+   */
   admit (request: LoadRequest): number
   /** An admitted request was refused elsewhere before it cost anything. */
   giveBack (request: LoadRequest): void
@@ -67,13 +71,18 @@ export interface LoadControl {
 
 const readShare = anyThat((value): value is number => typeof value === 'number' && value >= 0 && value <= 1, 'a number from 0 to 1')
 
-const readOptions = object({
+/** What a configuration file may say of a control. */
+export const loadShape = {
   order: listOf(string()),
-  eventLoopDelayMs: withDefault(readTarget, 50),
+  eventLoopDelayMs: withDefault(readTarget, 100),
   queueWaitMs: optional(readTarget),
-  signals: withDefault(readSignals, {}),
   floor: withDefault(readShare, 0.25),
-  recoverySeconds: withDefault(integer({ min: 1 }), 30),
+  recoverySeconds: withDefault(integer({ min: 1 }), 30)
+}
+
+const readOptions = object({
+  ...loadShape,
+  signals: withDefault(readSignals, {}),
   now: withDefault(functionOf<() => number>(), () => performance.now())
 })
 
@@ -116,6 +125,7 @@ export function loadControl (options: LoadControlOptions): LoadControl {
   return {
     order,
     admit ({ tier, principal, cost }) {
+      checkCost(cost)
       const { rank, flow } = find(tier)
       flow.ask(cost)
       if (admission.limit < Infinity) {

@@ -53,8 +53,11 @@ const readLimits = listOf((value, path): Limit => {
 })
 const readTier = object({ windows: readLimits, models: optional(recordOf(object({ windows: readLimits }))) })
 
+/** The members of `TierOptions`, for readers of what holds more than these. */
+export const tierShape = { tiers: recordOf(readTier), defaultTier: string() }
+
 /** Reads the form of `{ tiers, defaultTier }`; what it says is read by `readTiers`. */
-export const readTierOptions: Reader<TierOptions> = object({ tiers: recordOf(readTier), defaultTier: string() })
+export const readTierOptions: Reader<TierOptions> = object(tierShape)
 
 /** Reads `{ tiers, defaultTier }` (see `TierOptions`). */
 export const readTiers: Reader<Tiers> = (value, path) => {

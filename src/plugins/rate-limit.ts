@@ -5,19 +5,23 @@ import { everybodysRequest, ownRequest } from '../limits/charge-request.ts'
 import { consumeBoth, type BothOutcome, type Charged } from '../limits/consume-both.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
 import type { Limiter, LimitOutcome } from '../limits/limiter.ts'
+import type { LoadControl, LoadRequest } from '../limits/load-control.ts'
 import type { Plan } from '../limits/plan.ts'
-import { readTiers, type TierOptions } from '../limits/tiers.ts'
-import { anyThat, havingMethods, object } from '../options.ts'
+import { readTierOptions, readTiers, type TierOptions } from '../limits/tiers.ts'
+import { anyThat, havingMethods, object, optional } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { foresee, isForeseenInBody, type Foresight } from './foresight.ts'
 import { judging } from './judgement.ts'
 import { refuseUnknownModels } from './limited-models.ts'
+import { shedLoad } from './load.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { rulesOf } from './route-rules.ts'
 
 export interface RateLimitOptions extends TierOptions {
   readonly limiter: Limiter
+  /** Sheds load by these tiers, before anything is charged. Default: nothing is shed. */
+  readonly load?: LoadControl
   readonly mode?: Mode
 }
 
@@ -32,7 +36,7 @@ declare module 'fastify' {
 }
 
 const anything = anyThat((value): value is unknown => value !== undefined, 'given')
-const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'), tiers: anything, defaultTier: anything, mode: readMode })
+const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'), tiers: anything, defaultTier: anything, load: optional(havingMethods<LoadControl>('admit', 'giveBack', 'tick')), mode: readMode })
 
 /**
  * Charges every request of this scope to its principal, its org and the model that it may use, as the limits of the principal's tier say,
@@ -41,8 +45,9 @@ const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'
  */
 export const rateLimit = fp(async function rateLimit (app: FastifyInstance, options: RateLimitOptions): Promise<void> {
   checkOrder(app, 'rate-limit')
-  const { limiter, mode, ...tierOptions } = readOptions(options, 'rateLimit')
+  const { limiter, load, mode, ...tierOptions } = readOptions(options, 'rateLimit')
   const tiers = readTiers(tierOptions, 'rateLimit')
+  const shedding = load === undefined ? undefined : shedLoad(app, load, readTierOptions(tierOptions, 'rateLimit'))
   const waiting = new WeakSet<FastifyRequest>()
   const policyHeaders = new WeakMap<Plan, string>()
   app.decorateRequest(charged, null)
@@ -77,24 +82,34 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
   function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const chargeUnder = ({ tier, model }: Foresight): void => {
       const plan = tier === undefined ? tiers.planOf(principal.tier, model) : tiers.planBeside(tier, model)
-      if (plan === undefined) refuse(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown' }), mode, request, reply, done)
-      else spend(plan, { principal: principal.id, org: principal.org, model }, cost, request, reply, done)
+      if (plan === undefined) {
+        refuse(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown' }), mode, request, reply, done)
+        return
+      }
+      const asked = { tier: tier ?? principal.tier, principal: principal.id, cost }
+      const overload = shedding?.refusal(asked)
+      if (overload === undefined) spend(plan, { principal: principal.id, org: principal.org, model }, asked, request, reply, done)
+      else refuse(overload, mode, request, reply, done)
     }
     const foresight = foresee(request, tiers.areOfModels)
     if (foresight instanceof Promise) void foresight.then(chargeUnder)
     else chargeUnder(foresight)
   }
 
-  function spend (plan: Plan, asker: Parameters<typeof ownRequest>[1], cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+  function spend (plan: Plan, asker: Parameters<typeof ownRequest>[1], asked: LoadRequest, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const conclude = (both: BothOutcome): void => {
       const { outcome } = both
       request[charged] = both.charged
       void reply.header('ratelimit-policy', policyHeader(plan)).header('ratelimit', limitHeader(outcome)).header('x-ratelimit-remaining', outcome.remaining)
       if (outcome.allowed) done()
-      else refuse(exceeded(outcome), mode, request, reply, done)
+      else refuseCharge(exceeded(outcome))
     }
-    const answer = consumeBoth(limiter, ownRequest(plan, asker, cost), everybodysRequest(plan, asker, cost))
-    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(unavailable(error), mode, request, reply, done) })
+    const refuseCharge = (error: Error): void => {
+      shedding?.giveBack(asked)
+      refuse(error, mode, request, reply, done)
+    }
+    const answer = consumeBoth(limiter, ownRequest(plan, asker, asked.cost), everybodysRequest(plan, asker, asked.cost))
+    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuseCharge(unavailable(error)) })
     else conclude(answer)
   }
 

@@ -11,9 +11,10 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
-import { readTierOptions } from '../limits/tiers.ts'
+import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
+import { tierShape, type TierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read } from '../options.ts'
+import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
 
 const defaultTiers = {
@@ -49,6 +50,14 @@ const readLoginProvider = anyThat((value): value is ServerLoginProvider =>
 
 // Read in full by `jwt`.
 const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value === 'object' && value !== null, 'the options of an issuer')
+
+/** What tiers may spend, and how load is shed. */
+export interface ServerLimits extends TierOptions {
+  /** Sheds load by tier. Default: where the tiers are this server's own, in their order; where they were given, none is shed, for nobody said which is lowest. */
+  readonly load?: Omit<LoadControlOptions, 'signals' | 'now'>
+}
+
+const readLimits: Reader<ServerLimits> = object({ ...tierShape, load: optional(object(loadShape)) })
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
@@ -93,8 +102,8 @@ const readConfig = object({
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
   mode: readMode,
-  /** What each tier may spend: as in {@link TierOptions}. */
-  limits: withDefault(readTierOptions, readTierOptions({ defaultTier: 'standard', tiers: defaultTiers }, '')),
+  /** What each tier may spend: as in {@link ServerLimits}. */
+  limits: withDefault(readLimits, readLimits({ defaultTier: 'standard', tiers: defaultTiers, load: { order: Object.keys(defaultTiers) } }, '')),
   /** Whose access tokens are taken beside API keys: as in {@link JwtIssuerOptions}. Default: nobody's. */
   issuers: withDefault(listOf(readIssuer), []),
   /** Takes the alerts of GitHub's secret scanning, by default at `/secret-scanning/github`, and ends the keys in them. Default: no such route. */

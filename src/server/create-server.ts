@@ -10,6 +10,7 @@ import type { Policy } from '../authz/policy.ts'
 import type { WatchedPolicy } from '../authz/watched-policy.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Limiter } from '../limits/limiter.ts'
+import { loadControl } from '../limits/load-control.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
@@ -73,7 +74,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
-  const { issuers, clientCertificates, keys: { maxLifetimeDays } } = config
+  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, ...tiers } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
   const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
@@ -87,7 +88,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
-    rateLimit: { limiter: await limiterOf(app, config), ...config.limits },
+    rateLimit: { ...tiers, limiter: await limiterOf(app, config), ...load !== undefined && { load: loadControl(load) } },
     authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }

@@ -2,11 +2,11 @@ import t from 'tap'
 import { loadControl, type LoadControl, type LoadControlOptions } from '../../src/limits/load-control.ts'
 
 const idle = { eventLoopDelayMs: 0, queues: [] }
-const late = { eventLoopDelayMs: 200, queues: [] }
+const late = { eventLoopDelayMs: 400, queues: [] }
 
 /** A load that is a little too high, and always a little higher. */
 function rising (index: number): typeof idle {
-  return { eventLoopDelayMs: 60 + index, queues: [] }
+  return { eventLoopDelayMs: 120 + 2 * index, queues: [] }
 }
 
 interface Controlled {
@@ -41,7 +41,7 @@ const each = { trial: 100, pro: 100, top: 100 }
 
 t.test('a server that is not busy admits everything', async (t) => {
   const { control, second } = controlled()
-  for (let index = 0; index < 5; index++) t.same(second(each, { eventLoopDelayMs: 50, queues: [] }), each)
+  for (let index = 0; index < 5; index++) t.same(second(each, { eventLoopDelayMs: 100, queues: [] }), each)
   t.match(control.state, { limit: Infinity, signal: 'event-loop', failed: [], factors: { trial: 1, pro: 1, top: 1 } })
 })
 
@@ -62,7 +62,7 @@ t.test('as load rises the lowest tier is shed first and the highest last', async
 t.test('however long it lasts, a quarter of what was admitted is left to the highest tier', async (t) => {
   const { second } = controlled()
   second(each)
-  for (let index = 0; index < 20; index++) second(each, { eventLoopDelayMs: 1000 + index * 1000, queues: [] })
+  for (let index = 0; index < 20; index++) second(each, { eventLoopDelayMs: 2000 + index * 2000, queues: [] })
   const { top = 0 } = second(each, { eventLoopDelayMs: 1e6, queues: [] })
   t.ok(top >= 50 && top <= 75, `${top} of 100: a quarter of what was admitted when load rose, smoothed`)
 })
@@ -70,7 +70,7 @@ t.test('however long it lasts, a quarter of what was admitted is left to the hig
 t.test('it recovers slowly, the highest tier first, until nothing is limited', async (t) => {
   const { control, second } = controlled()
   second(each)
-  for (let index = 0; index < 8; index++) second(each, { eventLoopDelayMs: 1000 + index * 1000, queues: [] })
+  for (let index = 0; index < 8; index++) second(each, { eventLoopDelayMs: 2000 + index * 2000, queues: [] })
   const seconds = Array.from({ length: 90 }, () => second(each))
   const whole = (tier: string): number => seconds.findIndex((admitted) => (admitted[tier] ?? 0) >= 95)
   t.ok(whole('top') < whole('pro') && whole('pro') < whole('trial'), `whole after ${whole('top')}, ${whole('pro')} and ${whole('trial')} s`)
@@ -98,7 +98,7 @@ t.test('who is shed is told when everything would fit again, within 30 seconds',
     }
   }
   t.equal(wait(), 14)
-  for (let index = 0; index < 8; index++) second(each, { eventLoopDelayMs: 1000 + index * 1000, queues: [] })
+  for (let index = 0; index < 8; index++) second(each, { eventLoopDelayMs: 2000 + index * 2000, queues: [] })
   t.equal(wait(), 27)
   clock.now += 1
   for (let index = 0; index < 2; index++) second({ trial: 900 }, { eventLoopDelayMs: 1e5, queues: [] })
@@ -113,7 +113,7 @@ t.test('one who asks for much is shed before those of its tier who ask for littl
     const ask = (principal: string): void => { if (control.admit({ tier: 'trial', principal, cost: 1 }) === 0 && step >= 10_000) got[principal] = (got[principal] ?? 0) + 1 }
     for (let time = 0; time < 2; time++) ask('greedy')
     if (step % 100 === 50) for (let index = 0; index < 5; index++) ask(`modest ${index}`)
-    if (step % 100 === 99) control.tick({ eventLoopDelayMs: step < 5000 ? 60 + step / 10 : 50, queues: [] })
+    if (step % 100 === 99) control.tick({ eventLoopDelayMs: step < 5000 ? 120 + step / 5 : 100, queues: [] })
   }
   t.ok(control.state.limit < Infinity)
   for (let index = 0; index < 5; index++) t.equal(got[`modest ${index}`], 100)
@@ -173,6 +173,14 @@ t.test('it runs by a clock of its own when none is given', async (t) => {
   await new Promise(setImmediate)
   t.match(control.tick(late), { signal: 'event-loop' })
   t.same(control.order, ['only'])
+})
+
+t.test('a cost that cannot be counted is refused, and changes nothing', async (t) => {
+  const { control, second } = controlled()
+  second(each)
+  for (const cost of [NaN, -1e6, 0, 0.5, Infinity]) t.throws(() => control.admit({ tier: 'top', principal: 'eve', cost }), { code: 'FMG_ERR_OPTION_INVALID', message: /cost/ })
+  t.same(second(each), each)
+  t.match(control.state.factors, { trial: 1, pro: 1, top: 1 })
 })
 
 t.test('options are read strictly', async (t) => {

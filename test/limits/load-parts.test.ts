@@ -107,26 +107,40 @@ t.test('however high the load, the floor is admitted', async (t) => {
 t.test('a limit grows by the same amount each second, and ends when it has room for twice what is asked for', async (t) => {
   const admission = rate()
   admission.tick(0.1, 1.1, busy)
+  admission.tick(0.5, 2.5, { asked: 60, admitted: 60 })
+  t.equal(admission.limit, 42)
   const seen = []
   for (let tick = 0; tick < 3; tick++) {
-    admission.tick(0.5, 0.9, { asked: 60, admitted: 60 })
+    admission.tick(0.5, 0.9, { asked: 60, admitted: 40 })
     seen.push(admission.limit)
   }
-  t.same(seen, [95, 100, 105])
+  t.same(seen, [47, 52, 57])
   t.equal(admission.increase, 10)
-  admission.tick(1, 0.9, { asked: 57.6, admitted: 57.6 })
-  t.equal(admission.limit, 115)
-  admission.tick(0.1, 0.9, { asked: 58, admitted: 58 })
+  admission.tick(1, 0.9, { asked: 33.6, admitted: 33.6 })
+  t.equal(admission.limit, 67)
+  admission.tick(0.1, 0.9, { asked: 34, admitted: 34 })
   t.equal(admission.limit, Infinity)
+})
+
+t.test('a limit that was set when there was nothing to do keeps nobody out for long', async (t) => {
+  const admission = rate()
+  admission.tick(1, 3, { asked: 0, admitted: 0 })
+  t.equal(admission.limit, 0.2, 'the floor of one unit a second')
+  const seen = Array.from({ length: 60 }, () => {
+    admission.tick(1, 0.5, { asked: 1000, admitted: admission.limit })
+    return admission.limit
+  })
+  t.same(seen.slice(0, 8).map((limit) => Math.round(limit * 10) / 10), [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
+  t.ok((seen[59] ?? 0) > 100, 'beyond where it began it grows by a tenth of itself')
 })
 
 t.test('the next overload begins from what is admitted then', async (t) => {
   const admission = rate()
   admission.tick(0.1, 1.1, busy)
   admission.tick(1, 0.5, { asked: 1, admitted: 1 })
-  admission.tick(1, 1.1, { asked: 10, admitted: 10 })
-  t.equal(admission.limit, 9)
-  t.equal(admission.increase, 1)
+  admission.tick(1, 1.1, { asked: 20, admitted: 20 })
+  t.equal(admission.limit, 18)
+  t.equal(admission.increase, 2)
 })
 
 /** How many of a rank get in now. */

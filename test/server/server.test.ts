@@ -39,6 +39,16 @@ t.test('plaintext on any address wants the word of the operator', async (t) => {
   t.ok(app.server.listening)
 })
 
+t.test('load is shed by the order of the tiers: of this server\'s own, or as the configuration says', async (t) => {
+  t.same(defaultConfig.limits.load?.order, ['trial', 'standard', 'unlimited'])
+  const folder = t.testdir({ 'guard.yaml': 'limits: { defaultTier: pro, tiers: { pro: { windows: [{ name: second, quota: 1, windowSeconds: 1 }] } } }\n' })
+  t.equal((await loadConfig(path.join(folder, 'guard.yaml'))).limits.load, undefined, 'nobody said which tier is lowest')
+  const { limits } = defaultConfig
+  await t.rejects(startServer(t, { limits: { ...limits, load: { order: ['trial', 'standard', 'unlimitd'] } } }), { code: 'FMG_ERR_OPTION_INVALID', message: /rateLimit\.load\.order must be a list with the tier unlimited/ })
+  const { url, keys } = await startServer(t, { limits })
+  t.equal((await fetch(`${url}/v2`, { headers: { 'x-api-key': keys.analyst } })).status, 200)
+})
+
 t.test('two nodes on one Redis share the limits; a node that starts without Redis refuses', async (t) => {
   const redis = await startPrivateRedis()
   t.teardown(() => redis.stop())
