@@ -1,13 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { guardError, isGuardError } from '../errors.ts'
+import { countViolations, type Violations } from '../limits/backoff.ts'
+import { readBackoff, type Backoff, type BackoffOptions } from '../limits/block.ts'
+import type { Blocks } from '../limits/blocks.ts'
 import { everybodysRequest, ownRequest } from '../limits/charge-request.ts'
 import { consumeBoth, type BothOutcome, type Charged } from '../limits/consume-both.ts'
+import type { Exceptions } from '../limits/exceptions.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
 import type { Limiter, LimitOutcome } from '../limits/limiter.ts'
+import { memoryBlocks } from '../limits/memory-blocks.ts'
 import type { Plan } from '../limits/plan.ts'
+import { isOwnWindow, planUnder } from '../limits/raised-plan.ts'
 import { readTiers, type TierOptions } from '../limits/tiers.ts'
-import { anyThat, havingMethods, object } from '../options.ts'
+import { anyThat, havingMethods, object, optional, type Reader } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { foresee, isForeseenInBody, type Foresight } from './foresight.ts'
 import { judging } from './judgement.ts'
@@ -18,6 +24,12 @@ import { rulesOf } from './route-rules.ts'
 
 export interface RateLimitOptions extends TierOptions {
   readonly limiter: Limiter
+  /** When a principal that is refused again and again is blocked, and for how long. `off`: never. */
+  readonly backoff?: BackoffOptions | 'off'
+  /** Who is blocked. Default: of this process alone. Closed by whoever opened it. */
+  readonly blocks?: Blocks
+  /** Other quotas for single principals. Default: there are none. Closed by whoever opened it. */
+  readonly exceptions?: Exceptions
   readonly mode?: Mode
 }
 
@@ -32,7 +44,18 @@ declare module 'fastify' {
 }
 
 const anything = anyThat((value): value is unknown => value !== undefined, 'given')
-const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'), tiers: anything, defaultTier: anything, mode: readMode })
+/** Option `backoff`: `null` when it is off. */
+export const readBackoffOrOff: Reader<Backoff | null> = (value, path) => value === 'off' ? null : readBackoff(value, path)
+
+const readOptions = object({
+  limiter: havingMethods<Limiter>('consume', 'settle'),
+  backoff: readBackoffOrOff,
+  blocks: optional(havingMethods<Blocks>('secondsLeft', 'versionOf', 'block')),
+  exceptions: optional(havingMethods<Exceptions>('find')),
+  tiers: anything,
+  defaultTier: anything,
+  mode: readMode
+})
 
 /**
  * Charges every request of this scope to its principal, its org and the model that it may use, as the limits of the principal's tier say,
@@ -41,14 +64,16 @@ const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'
  */
 export const rateLimit = fp(async function rateLimit (app: FastifyInstance, options: RateLimitOptions): Promise<void> {
   checkOrder(app, 'rate-limit')
-  const { limiter, mode, ...tierOptions } = readOptions(options, 'rateLimit')
+  const { limiter, backoff, blocks = memoryBlocks(), exceptions, mode, ...tierOptions } = readOptions(options, 'rateLimit')
   const tiers = readTiers(tierOptions, 'rateLimit')
   const waiting = new WeakSet<FastifyRequest>()
   const policyHeaders = new WeakMap<Plan, string>()
+  const violations = backoff === null ? null : countViolations(limiter, blocks, backoff, (error) => { app.log.error({ err: error }, 'a block is not recorded') })
   app.decorateRequest(charged, null)
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
     const { cost } = rulesOf(request)
+    if (isBlocked(request, reply, done)) return
     if (typeof cost === 'function' || isForeseenInBody(request, tiers.areOfModels)) {
       // Also where nobody is known yet: of some routes the credential stands in the body.
       waiting.add(request)
@@ -64,7 +89,7 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     const { cost } = rulesOf(request)
     // Asked in onRequest alone: a policy that was read again since must not have a request charged twice, or never.
     if (request.principal === null || !waiting.has(request)) done()
-    else charge(request.principal, typeof cost === 'function' ? cost(request) : cost, request, reply, done)
+    else if (!isBlocked(request, reply, done)) charge(request.principal, typeof cost === 'function' ? cost(request) : cost, request, reply, done)
   })
 
   app.addHook('onReady', async () => {
@@ -74,9 +99,17 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     refuseUnknownModels(app, tiers.models)
   })
 
+  /** Refuses before anything is asked of the limiter, or read of the body. */
+  function isBlocked (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): boolean {
+    const seconds = request.principal === null ? 0 : blocks.secondsLeft(request.principal.id)
+    if (seconds === 0) return false
+    refuse(guardError('FMG_ERR_PRINCIPAL_BLOCKED', { reason: 'principal-blocked', headers: { 'retry-after': String(seconds) } }), mode, request, reply, done)
+    return true
+  }
+
   function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const chargeUnder = ({ tier, model }: Foresight): void => {
-      const plan = tier === undefined ? tiers.planOf(principal.tier, model) : tiers.planBeside(tier, model)
+      const plan = tier === undefined ? ownPlan(principal, model) : tiers.planBeside(tier, model)
       if (plan === undefined) refuse(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown' }), mode, request, reply, done)
       else spend(plan, { principal: principal.id, org: principal.org, model }, cost, request, reply, done)
     }
@@ -85,13 +118,19 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     else chargeUnder(foresight)
   }
 
+  function ownPlan ({ id, tier }: Principal, model: string | undefined): Plan {
+    const exception = exceptions?.find(id)
+    const plan = tiers.planOf(tier, model)
+    return exception === undefined ? plan : planUnder(plan, exception, model)
+  }
+
   function spend (plan: Plan, asker: Parameters<typeof ownRequest>[1], cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     const conclude = (both: BothOutcome): void => {
       const { outcome } = both
       request[charged] = both.charged
       void reply.header('ratelimit-policy', policyHeader(plan)).header('ratelimit', limitHeader(outcome)).header('x-ratelimit-remaining', outcome.remaining)
       if (outcome.allowed) done()
-      else refuse(exceeded(outcome), mode, request, reply, done)
+      else void noted(violations, plan, asker, outcome).then(() => { refuse(exceeded(outcome), mode, request, reply, done) })
     }
     const answer = consumeBoth(limiter, ownRequest(plan, asker, cost), everybodysRequest(plan, asker, cost))
     if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(unavailable(error), mode, request, reply, done) })
@@ -106,6 +145,11 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     return header
   }
 }, { name: pluginName('rate-limit'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
+
+/** Counts a refusal, unless others may have exhausted the window: then nobody could have another blocked. */
+async function noted (violations: Violations | null, plan: Plan, { principal, org }: Parameters<typeof ownRequest>[1], { window }: LimitOutcome): Promise<void> {
+  if (isOwnWindow(plan, window)) await violations?.note(principal, org ?? principal)
+}
 
 function exceeded ({ window, retryAfterSeconds }: LimitOutcome): Error {
   return guardError('FMG_ERR_QUOTA_EXCEEDED', { reason: `quota-${window.name}`, headers: { 'retry-after': String(retryAfterSeconds) } })
