@@ -22,6 +22,6 @@ const readOptions = object(memoryBlocksOptions)
 
 /** Who is blocked by this process; forgotten when it ends. */
 export function memoryBlocks (options: MemoryBlocksOptions = {}): Blocks {
-  const { find: _find, hear: _hear, ...blocks } = localBlocks({ ...readOptions(options, 'memoryBlocks'), onError: () => undefined, share: async () => undefined })
-  return { ...blocks, close: async () => undefined }
+  const local = localBlocks({ ...readOptions(options, 'memoryBlocks'), onError: () => undefined, share: async () => undefined })
+  return { ...local, close: async () => undefined }
 }

@@ -1,3 +1,4 @@
+import { randomBase62 } from '../encoding.ts'
 import { integer, listOf, string } from '../options.ts'
 import type { RedisLike } from './redis-limiter.ts'
 
@@ -17,7 +18,7 @@ export interface BlockExchange {
 }
 
 export interface BlockNews {
-  /** Another one when Redis was emptied meanwhile, and counts changes anew. */
+  /** Another one when Redis has lost changes that some node had heard of: it was emptied, or its place was taken by one that was behind. */
   readonly generation: string
   /** Number of the last change that there was. */
   readonly sequence: number
@@ -27,7 +28,7 @@ export interface BlockNews {
 }
 
 /**
- * Writes blocks and tells what changed, in one step. KEYS: a name drawn at random, the number of changes, the principals by the number of
+ * Writes blocks and tells what changed, in one step. KEYS: the generation, the number of changes, the principals by the number of
  * their last change, the principals by when they are forgotten, their blocks. What is over, or is more than the most, is left out,
  * what is forgotten first before the rest.
  */
@@ -35,6 +36,7 @@ const script = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('SETNX', KEYS[1], ARGV[1])
+if tonumber(redis.call('GET', KEYS[2]) or 0) < tonumber(ARGV[2]) then redis.call('SET', KEYS[1], ARGV[1]) end
 for index = 5, #ARGV, 3 do
   redis.call('ZADD', KEYS[3], redis.call('INCR', KEYS[2]), ARGV[index])
   redis.call('ZADD', KEYS[4], ARGV[index + 1], ARGV[index])
@@ -60,15 +62,16 @@ return { redis.call('GET', KEYS[1]), sequence, told, texts }`
 /** Blocks told in one answer. */
 const maxTold = 1000
 
-/** The one command by which nodes tell each other of blocks. @param generation for a Redis that has none yet. */
-export function blockCommand (client: RedisLike, prefix: string, generation: string, maxBlocks: number): (exchange: BlockExchange) => Promise<BlockNews> {
+/** The one command by which nodes tell each other of blocks. */
+export function blockCommand (client: RedisLike, prefix: string, maxBlocks: number): (exchange: BlockExchange) => Promise<BlockNews> {
   // The braces keep all keys in one slot of a cluster.
   const keys = ['generation', 'sequence', 'changes', 'ends', 'blocks'].map((name) => `{${prefix}}${name}`)
   return async ({ blocks, since }) => {
     const written = blocks.flatMap(({ principal, text, forgetAt }) => [principal, forgetAt, text])
-    const [generationNow, sequence, told, texts] = listOf((value) => value)(await client.call('EVAL', script, keys.length, ...keys, generation, since, maxBlocks, maxTold, ...written), 'blocks')
+    // Drawn anew each time: a Redis that was emptied and hears of this node first must not look as if it had not been.
+    const [generation, sequence, told, texts] = listOf((value) => value)(await client.call('EVAL', script, keys.length, ...keys, randomBase62(12), since, maxBlocks, maxTold, ...written), 'blocks')
     return {
-      generation: string()(generationNow, 'generation'),
+      generation: string()(generation, 'generation'),
       sequence: readCount(sequence, 'sequence'),
       told: readCount(told, 'told'),
       texts: listOf(String)(texts, 'texts')

@@ -1,6 +1,5 @@
 import { recordSeal } from '../books/record-seal.ts'
 import { readPrefix } from '../books/redis-book.ts'
-import { randomBase62 } from '../encoding.ts'
 import { guardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, object, withDefault } from '../options.ts'
 import { readPepperBytes } from '../pepper.ts'
@@ -53,7 +52,7 @@ const maxWritten = 100
 export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks> {
   const { client, pepper, epoch, prefix, intervalMs, timeoutMs, onError, ...kept } = readOptions(options, 'redisBlocks')
   const seal = recordSeal('limit-blocks', pepper, epoch)
-  const exchange = blockCommand(client, prefix, randomBase62(12), kept.maxBlocks)
+  const exchange = blockCommand(client, prefix, kept.maxBlocks)
   const exchanges = turns()
   // Decided here, and not told yet: the last of each principal.
   const outbox = new Map<string, SealedBlock>()
@@ -62,12 +61,12 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
   let next: Promise<void> | undefined
   let isReached = true
   let isAsking = false
-  const { find, hear, ...blocks } = localBlocks({ ...kept, onError, share })
+  const local = localBlocks({ ...kept, onError, share })
   await ask()
   const timer = setInterval(look, intervalMs).unref()
 
   return {
-    ...blocks,
+    ...local,
     async close () {
       clearInterval(timer)
       await inTime(exchanges.over()).catch(() => undefined)
@@ -107,10 +106,10 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
       const written = [...outbox.values()].slice(0, maxWritten)
       const news = await exchange({ blocks: written, since })
       for (const sealed of written) if (outbox.get(sealed.principal) === sealed) outbox.delete(sealed.principal)
-      const isAnew = news.generation !== generation || news.sequence < since
+      const isAnew = news.generation !== generation
       generation = news.generation
       since = isAnew ? 0 : news.told
-      if (isAnew) blocks.list().forEach(put)
+      if (isAnew) local.list().forEach(put)
       else news.texts.forEach(takeIn)
       if (!isAnew && news.told === news.sequence && outbox.size === 0) return
     }
@@ -118,10 +117,13 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
 
   function takeIn (text: string): void {
     const block = opened(text)
-    if (block === undefined) return onError(guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'block-forged' }))
-    const known = find(block.principal)
+    if (block === undefined) {
+      onError(guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'block-forged' }))
+      return
+    }
+    const known = local.find(block.principal)
     // Another node, which had not heard of it, has written over it.
-    if (!hear(block) && known !== undefined && isNewer(known, block)) put(known)
+    if (!local.hear(block) && known !== undefined && isNewer(known, block)) put(known)
   }
 
   function opened (text: string): Block | undefined {

@@ -1,19 +1,12 @@
 import type { FastifyInstance } from 'fastify'
-import { guardError, type GuardError } from '../errors.ts'
+import { guardError } from '../errors.ts'
+import type { Shedding } from '../limits/charger.ts'
 import type { LoadControl, LoadRequest, LoadState, Queue } from '../limits/load-control.ts'
 import type { TierOptions } from '../limits/tiers.ts'
 import { optionInvalid } from '../options.ts'
 import { eventLoopDelay } from './event-loop-delay.ts'
 
 const tickMs = 100
-
-/** What a scope asks of its control of load. */
-export interface Shedding {
-  /** The refusal of a request, or `undefined` when it is admitted. */
-  refusal (request: LoadRequest): GuardError | undefined
-  /** An admitted request was refused before it cost anything. */
-  giveBack (request: LoadRequest): void
-}
 
 /**
  * Tells a control, ten times a second while the server runs, how late the event loop is and how long runs wait for the models of this

@@ -1,14 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { guardError, isGuardError } from '../errors.ts'
-import { everybodysRequest, ownRequest } from '../limits/charge-request.ts'
-import { consumeBoth, type BothOutcome, type Charged } from '../limits/consume-both.ts'
+import { guardError } from '../errors.ts'
+import { countViolations } from '../limits/backoff.ts'
+import { readBackoff, type Backoff, type BackoffOptions } from '../limits/block.ts'
+import type { Blocks } from '../limits/blocks.ts'
+import { charger, type Verdict } from '../limits/charger.ts'
+import type { Charged } from '../limits/consume-both.ts'
+import type { Exceptions } from '../limits/exceptions.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
-import type { Limiter, LimitOutcome } from '../limits/limiter.ts'
-import type { LoadControl, LoadRequest } from '../limits/load-control.ts'
+import type { Limiter } from '../limits/limiter.ts'
+import type { LoadControl } from '../limits/load-control.ts'
+import { memoryBlocks } from '../limits/memory-blocks.ts'
 import type { Plan } from '../limits/plan.ts'
 import { readTierOptions, readTiers, type TierOptions } from '../limits/tiers.ts'
-import { anyThat, havingMethods, object, optional } from '../options.ts'
+import { anyThat, havingMethods, object, optional, type Reader } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { foresee, isForeseenInBody, type Foresight } from './foresight.ts'
 import { judging } from './judgement.ts'
@@ -20,6 +25,12 @@ import { rulesOf } from './route-rules.ts'
 
 export interface RateLimitOptions extends TierOptions {
   readonly limiter: Limiter
+  /** When a principal that is refused again and again is blocked, and for how long. `off`: never. */
+  readonly backoff?: BackoffOptions | 'off'
+  /** Who is blocked. Default: of this process alone. Closed by whoever opened it. */
+  readonly blocks?: Blocks
+  /** Other quotas for single principals. Default: there are none. Closed by whoever opened it. */
+  readonly exceptions?: Exceptions
   /** Sheds load by these tiers, before anything is charged. Default: nothing is shed. */
   readonly load?: LoadControl
   readonly mode?: Mode
@@ -35,8 +46,22 @@ declare module 'fastify' {
   }
 }
 
+/** Option `backoff`: `null` when it is off. */
+export const readBackoffOrOff: Reader<Backoff | null> = (value, path) => value === 'off' ? null : readBackoff(value, path)
+
 const anything = anyThat((value): value is unknown => value !== undefined, 'given')
-const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'), tiers: anything, defaultTier: anything, load: optional(havingMethods<LoadControl>('admit', 'giveBack', 'tick')), mode: readMode })
+const readOptions = object({
+  limiter: havingMethods<Limiter>('consume', 'settle'),
+  backoff: readBackoffOrOff,
+  blocks: optional(havingMethods<Blocks>('secondsLeft', 'versionOf', 'block')),
+  exceptions: optional(havingMethods<Exceptions>('find')),
+  load: optional(havingMethods<LoadControl>('admit', 'giveBack', 'tick')),
+  tiers: anything,
+  defaultTier: anything,
+  mode: readMode
+})
+
+type Done = (error?: Error) => void
 
 /**
  * Charges every request of this scope to its principal, its org and the model that it may use, as the limits of the principal's tier say,
@@ -45,11 +70,12 @@ const readOptions = object({ limiter: havingMethods<Limiter>('consume', 'settle'
  */
 export const rateLimit = fp(async function rateLimit (app: FastifyInstance, options: RateLimitOptions): Promise<void> {
   checkOrder(app, 'rate-limit')
-  const { limiter, load, mode, ...tierOptions } = readOptions(options, 'rateLimit')
+  const { limiter, backoff, blocks = memoryBlocks(), exceptions, load, mode, ...tierOptions } = readOptions(options, 'rateLimit')
   const tiers = readTiers(tierOptions, 'rateLimit')
   const shedding = load === undefined ? undefined : shedLoad(app, load, readTierOptions(tierOptions, 'rateLimit'))
+  const violations = backoff === null ? null : countViolations(limiter, blocks, backoff, (error) => { app.log.error({ err: error }, 'a block is not recorded') })
+  const charging = charger({ limiter, tiers, blocks, exceptions, violations, shedding })
   const waiting = new WeakSet<FastifyRequest>()
-  const policyHeaders = new WeakMap<Plan, string>()
   app.decorateRequest(charged, null)
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
@@ -57,11 +83,11 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     if (typeof cost === 'function' || isForeseenInBody(request, tiers.areOfModels)) {
       // Also where nobody is known yet: of some routes the credential stands in the body.
       waiting.add(request)
-      done()
+      refuseBlocked(request, reply, done)
     } else if (request.principal === null) {
       done()
     } else {
-      charge(request.principal, cost, request, reply, done)
+      chargeTo(request.principal, cost, request, reply, done)
     }
   })
 
@@ -69,7 +95,7 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     const { cost } = rulesOf(request)
     // Asked in onRequest alone: a policy that was read again since must not have a request charged twice, or never.
     if (request.principal === null || !waiting.has(request)) done()
-    else charge(request.principal, typeof cost === 'function' ? cost(request) : cost, request, reply, done)
+    else chargeTo(request.principal, cost, request, reply, done)
   })
 
   app.addHook('onReady', async () => {
@@ -79,54 +105,48 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     refuseUnknownModels(app, tiers.models)
   })
 
-  function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const chargeUnder = ({ tier, model }: Foresight): void => {
-      const plan = tier === undefined ? tiers.planOf(principal.tier, model) : tiers.planBeside(tier, model)
-      if (plan === undefined) {
-        refuse(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown' }), mode, request, reply, done)
-        return
-      }
-      const asked = { tier: tier ?? principal.tier, principal: principal.id, cost }
-      const overload = shedding?.refusal(asked)
-      if (overload === undefined) spend(plan, { principal: principal.id, org: principal.org, model }, asked, request, reply, done)
-      else refuse(overload, mode, request, reply, done)
+  /** Before the body of a principal that is blocked is read. */
+  function refuseBlocked (request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    const refusal = request.principal === null ? undefined : charging.blocked(request.principal.id)
+    if (refusal === undefined) done()
+    else refuse(refusal, mode, request, reply, done)
+  }
+
+  function chargeTo (principal: Principal, cost: ReturnType<typeof rulesOf>['cost'], request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    const refusal = charging.blocked(principal.id)
+    if (refusal !== undefined) {
+      refuse(refusal, mode, request, reply, done)
+      return
+    }
+    const units = typeof cost === 'function' ? cost(request) : cost
+    const { id, org, tier } = principal
+    const chargeUnder = ({ tier: obligedTier, model }: Foresight): void => {
+      const verdict = charging.charge({ principal: id, org, tier, obligedTier, model, cost: units })
+      if (verdict instanceof Promise) void verdict.then(conclude)
+      else conclude(verdict)
+    }
+    const conclude = (verdict: Verdict): void => {
+      request[charged] = verdict.charged
+      if (verdict.judged !== undefined) tell(reply, verdict.judged)
+      if (verdict.refusal === undefined) done()
+      else refuse(verdict.refusal, mode, request, reply, done)
     }
     const foresight = foresee(request, tiers.areOfModels)
     if (foresight instanceof Promise) void foresight.then(chargeUnder)
     else chargeUnder(foresight)
   }
-
-  function spend (plan: Plan, asker: Parameters<typeof ownRequest>[1], asked: LoadRequest, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
-    const conclude = (both: BothOutcome): void => {
-      const { outcome } = both
-      request[charged] = both.charged
-      void reply.header('ratelimit-policy', policyHeader(plan)).header('ratelimit', limitHeader(outcome)).header('x-ratelimit-remaining', outcome.remaining)
-      if (outcome.allowed) done()
-      else refuseCharge(exceeded(outcome))
-    }
-    const refuseCharge = (error: Error): void => {
-      shedding?.giveBack(asked)
-      refuse(error, mode, request, reply, done)
-    }
-    const answer = consumeBoth(limiter, ownRequest(plan, asker, asked.cost), everybodysRequest(plan, asker, asked.cost))
-    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuseCharge(unavailable(error)) })
-    else conclude(answer)
-  }
-
-  function policyHeader (plan: Plan): string {
-    const known = policyHeaders.get(plan)
-    if (known !== undefined) return known
-    const header = limitPolicyHeader(plan.windows)
-    policyHeaders.set(plan, header)
-    return header
-  }
 }, { name: pluginName('rate-limit'), fastify: '5.x', dependencies: [pluginName('authenticate')] })
 
-function exceeded ({ window, retryAfterSeconds }: LimitOutcome): Error {
-  return guardError('FMG_ERR_QUOTA_EXCEEDED', { reason: `quota-${window.name}`, headers: { 'retry-after': String(retryAfterSeconds) } })
+function tell (reply: FastifyReply, { plan, outcome }: NonNullable<Verdict['judged']>): void {
+  void reply.header('ratelimit-policy', policyHeader(plan)).header('ratelimit', limitHeader(outcome)).header('x-ratelimit-remaining', outcome.remaining)
 }
 
-function unavailable (cause: unknown): Error {
-  const reason = isGuardError(cause, 'FMG_ERR_LIMITER_UNAVAILABLE') ? cause.reason : undefined
-  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: reason ?? 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
+const policyHeaders = new WeakMap<Plan, string>()
+
+function policyHeader (plan: Plan): string {
+  const known = policyHeaders.get(plan)
+  if (known !== undefined) return known
+  const header = limitPolicyHeader(plan.windows)
+  policyHeaders.set(plan, header)
+  return header
 }
