@@ -1,5 +1,5 @@
 import t from 'tap'
-import { acquireBoth } from '../../src/limits/acquire-both.ts'
+import { acquireAll } from '../../src/limits/acquire-all.ts'
 import type { Concurrency } from '../../src/limits/concurrency.ts'
 import { memoryConcurrency } from '../../src/limits/memory-concurrency.ts'
 import { slot, slotRequest, takeAll } from './concurrency-suite.ts'
@@ -16,29 +16,31 @@ for (const [kind, wrap] of [['at once', (store: Concurrency) => store], ['later'
   t.test(`slots of two groups are taken both, or none: a store that answers ${kind}`, async (t) => {
     const memory = memoryConcurrency()
     const store = wrap(memory)
-    const outcome = await acquireBoth(store, own, shared)
+    const outcome = await acquireAll(store, [own, shared])
     t.match(outcome, { allowed: true, leases: [{ group: 'acme' }, { group: 'model:fraud' }] })
-    t.match(await acquireBoth(store, slotRequest([slot('bob', 1)]), shared), { allowed: false, limit: { name: 'everybody' } })
+    t.match(await acquireAll(store, [slotRequest([slot('bob', 1)]), shared]), { allowed: false, limit: { name: 'everybody' } })
     t.equal((await takeAll(memory, slotRequest([slot('bob', 1)]))).length, 1, 'what the first gave is given back')
-    t.match(await acquireBoth(store, own, slotRequest([slot('other', 1)], 'model:other')), { allowed: false, limit: { name: 'ann' } })
+    t.match(await acquireAll(store, [own, slotRequest([slot('other', 1)], 'model:other')]), { allowed: false, limit: { name: 'ann' } })
     t.equal((await takeAll(memory, slotRequest([slot('other', 1)], 'model:other'))).length, 1, 'the second was not asked')
     if (outcome.allowed) for (const lease of outcome.leases) store.release(lease)
-    t.match(await acquireBoth(store, own, shared), { allowed: true })
+    t.match(await acquireAll(store, [own, shared]), { allowed: true })
   })
 
   t.test(`one question is enough where there is one: a store that answers ${kind}`, async (t) => {
     const store = wrap(memoryConcurrency())
-    t.match(await acquireBoth(store, own, undefined), { allowed: true, leases: [{ group: 'acme' }] })
-    t.match(await acquireBoth(store, own, undefined), { allowed: false })
+    t.match(await acquireAll(store, [own]), { allowed: true, leases: [{ group: 'acme' }] })
+    t.match(await acquireAll(store, [own]), { allowed: false })
   })
 }
 
-t.test('what the first gave is given back when the second fails', async (t) => {
-  const memory = memoryConcurrency()
-  const store: Concurrency = {
-    acquire: (request) => { if (request === shared) throw new Error('no connection'); return memory.acquire(request) },
-    release: (lease) => { memory.release(lease) }
-  }
-  await t.rejects(async () => { await acquireBoth(store, own, shared) }, { message: 'no connection' })
-  t.equal((await takeAll(memory, own)).length, 1)
-})
+for (const [kind, fail] of [['at once', () => { throw new Error('no connection') }], ['later', async () => { throw new Error('no connection') }]] as const) {
+  t.test(`what the first gave is given back when the second fails ${kind}`, async (t) => {
+    const memory = memoryConcurrency()
+    const store: Concurrency = {
+      acquire: (request) => request === shared ? fail() : memory.acquire(request),
+      release: (lease) => { memory.release(lease) }
+    }
+    await t.rejects(async () => { await acquireAll(store, [own, shared]) }, { message: 'no connection' })
+    t.equal((await takeAll(memory, own)).length, 1)
+  })
+}
