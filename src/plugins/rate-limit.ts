@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { guardError, isGuardError } from '../errors.ts'
+import { guardError } from '../errors.ts'
 import { everybodysRequest, ownRequest } from '../limits/charge-request.ts'
 import { consumeBoth, type BothOutcome, type Charged } from '../limits/consume-both.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
@@ -12,6 +12,7 @@ import type { Principal } from '../principal.ts'
 import { foresee, isForeseenInBody, type Foresight } from './foresight.ts'
 import { judging } from './judgement.ts'
 import { refuseUnknownModels } from './limited-models.ts'
+import { limiterUnavailable } from './limiter-unavailable.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 import { rulesOf } from './route-rules.ts'
@@ -72,6 +73,8 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
       if (tiers.planBeside(tier, undefined) === undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `rateLimit.tiers must hold ${tier}, to which the policy obliges` })
     }
     refuseUnknownModels(app, tiers.models)
+    // Limits that nobody enforces would be no limits.
+    if (tiers.limitConcurrency && !app.hasPlugin(pluginName('concurrency'))) throw guardError('FMG_ERR_OPTION_INVALID', { detail: 'rateLimit.tiers has concurrency, which needs the concurrency plugin' })
   })
 
   function charge (principal: Principal, cost: number, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
@@ -94,7 +97,7 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
       else refuse(exceeded(outcome), mode, request, reply, done)
     }
     const answer = consumeBoth(limiter, ownRequest(plan, asker, cost), everybodysRequest(plan, asker, cost))
-    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(unavailable(error), mode, request, reply, done) })
+    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(limiterUnavailable(error), mode, request, reply, done) })
     else conclude(answer)
   }
 
@@ -109,9 +112,4 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
 
 function exceeded ({ window, retryAfterSeconds }: LimitOutcome): Error {
   return guardError('FMG_ERR_QUOTA_EXCEEDED', { reason: `quota-${window.name}`, headers: { 'retry-after': String(retryAfterSeconds) } })
-}
-
-function unavailable (cause: unknown): Error {
-  const reason = isGuardError(cause, 'FMG_ERR_LIMITER_UNAVAILABLE') ? cause.reason : undefined
-  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: reason ?? 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
 }

@@ -116,8 +116,13 @@ export function noteAnswers (app: FastifyInstance): void {
 /** The same model, whose runs belong to the work of this request. */
 export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHandle {
   const work = workOf(request)
-  return Object.freeze({
-    ...handle,
+  return Object.freeze<ModelHandle>({
+    id: handle.id,
+    version: handle.version,
+    digest: handle.digest,
+    attributes: handle.attributes,
+    inputs: handle.inputs,
+    outputs: handle.outputs,
     get ready () { return handle.ready },
     run: async (...[inputs, options]: Parameters<ModelHandle['run']>) => {
       // Its slots are free, its charge is settled, and nobody waits for what it would give.
