@@ -124,6 +124,8 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
     inputs: handle.inputs,
     outputs: handle.outputs,
     get ready () { return handle.ready },
+    get waitMs () { return handle.waitMs },
+    get runMs () { return handle.runMs },
     run: async (...[inputs, options]: Parameters<ModelHandle['run']>) => {
       // Its slots are free, its charge is settled, and nobody waits for what it would give.
       if (work.isOver) throw guardError('FMG_ERR_MODEL_FAILED', { reason: 'request-over' })
