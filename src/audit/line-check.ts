@@ -3,15 +3,17 @@ import { maxLineBytes } from './line.ts'
 
 const text = '"[ !#-[\\]-~]*"'
 const whole = '(?:0|[1-9][0-9]{0,14})'
+const fraction = '([0-9.]{1,20})'
 
 /** The members that the log writes, in their order, when none of them needs an escape: the shape of nearly every line. */
 const plainLine = new RegExp(`^\\{"action":${text}${[
   ['amends', whole],
+  ['compute_ms', fraction],
   ['count', whole],
   ['credential_id', text],
   ['credential_method', text],
   ['decision', text],
-  ['duration_ms', '([0-9.]{1,20})'],
+  ['duration_ms', fraction],
   ['facts', text],
   ['http_status', whole],
   ['input_hash', text],
@@ -35,7 +37,7 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
 export function lineSeq (bytes: Buffer, start: number, end: number): number | undefined {
   if (end - start > maxLineBytes) return undefined
   const match = plainLine.exec(bytes.toString('latin1', start, end))
-  if (match !== null && isCanonicalNumber(match[1])) return Number(match[2])
+  if (match !== null && isCanonicalNumber(match[1]) && isCanonicalNumber(match[2])) return Number(match[3])
   return parsedSeq(bytes.subarray(start, end))
 }
 

@@ -21,6 +21,7 @@ export function draftLine (record: AuditRecord): LineDraft {
     // RFC 8785 section 3.2.3: members in the order of their names' UTF-16 code units.
     head: action(record.action) +
       number(',"amends":', record.amends) +
+      number(',"compute_ms":', record.compute_ms) +
       number(',"count":', record.count) +
       word(',"credential_id":', record.credential_id) +
       credentialMethod(record.credential_method) +

@@ -24,6 +24,8 @@ export interface AuditRecord {
   readonly input_hash?: string
   readonly output_hash?: string
   readonly duration_ms?: number
+  /** Milliseconds that the model ran for this request, as far as it had when the record was written. */
+  readonly compute_ms?: number
   readonly request_id?: string
   readonly credential_method?: string
   /** Pseudonym of the credential. */

@@ -1,9 +1,10 @@
-import { guardError, isGuardError, type GuardError } from '../errors.ts'
+import { guardError, type GuardError } from '../errors.ts'
 import type { Violations } from './backoff.ts'
 import type { Blocks } from './blocks.ts'
 import { everybodysRequest, ownRequest, type Asker } from './charge-request.ts'
 import { consumeBoth, type BothOutcome, type Charged } from './consume-both.ts'
 import type { Exceptions } from './exceptions.ts'
+import { limiterUnavailable } from './limiter-unavailable.ts'
 import type { Limiter, LimitOutcome } from './limiter.ts'
 import type { LoadRequest } from './load-control.ts'
 import type { Plan } from './plan.ts'
@@ -96,12 +97,6 @@ export function charger ({ limiter, tiers, blocks, exceptions, violations, shedd
     shedding?.giveBack(asked)
     return refused(limiterUnavailable(error))
   }
-}
-
-/** The refusal that a failing limiter leads to. */
-export function limiterUnavailable (cause: unknown): GuardError {
-  const reason = isGuardError(cause, 'FMG_ERR_LIMITER_UNAVAILABLE') ? cause.reason : undefined
-  return guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: reason ?? 'limiter-unavailable', cause, headers: { 'retry-after': '1' } })
 }
 
 function refused (refusal: GuardError): Verdict {

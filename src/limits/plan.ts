@@ -35,7 +35,12 @@ export interface PlannedWindow {
 }
 
 const ownScopes = ['principal', 'org', 'org-model', 'principal-model'] as const
-const ofModels: ReadonlySet<Scope> = new Set<Scope>(['org-model', 'principal-model', 'model'])
+
+/** Every scope. */
+export const scopes: readonly Scope[] = [...ownScopes, 'model']
+
+/** Scopes of those that use one model. */
+export const ofModels: ReadonlySet<Scope> = new Set<Scope>(['org-model', 'principal-model', 'model'])
 
 /**
  * The plan of these windows.

@@ -1,16 +1,20 @@
 import { compileGlob, isGlob, type TextTest } from '../glob.ts'
 import { listOf, object, oneOf, optional, optionInvalid, recordOf, string, type Reader } from '../options.ts'
+import { readConcurrencyLimits, type ConcurrencyLimits } from './concurrency-limits.ts'
 import { isOfModels, planOf, withoutModel, type Limit, type Plan, type PlannedWindow, type Scope } from './plan.ts'
 import { refuseEmpty, windowOf, windowShape, type Share } from './windows.ts'
 
 /** What a tier may spend. */
 export interface TierLimits {
   readonly windows: readonly Limit[]
+  /** How many requests may be in flight at once. Needs the concurrency plugin. Default: any number. */
+  readonly concurrency?: ConcurrencyLimits
   /**
    * Limits of some models, by name or by a pattern with `*`; of several that fit, the first counts. A window stands in the place of the tier's own
-   * of the same name, and is counted apart from it; the others of the tier count beside it.
+   * of the same name, and is counted apart from it; the others of the tier count beside it. So does a number of requests in flight, which
+   * is not counted apart where it is not of the model.
    */
-  readonly models?: Readonly<Record<string, { readonly windows: readonly Limit[] }>>
+  readonly models?: Readonly<Record<string, { readonly windows?: readonly Limit[], readonly concurrency?: ConcurrencyLimits }>>
 }
 
 /** The limits of each tier, as a user writes them. */
@@ -26,6 +30,8 @@ export interface Tiers {
   readonly areOfModels: boolean
   /** Names and patterns of models that some tier has limits for. */
   readonly models: readonly string[]
+  /** Whether some tier limits the requests in flight. */
+  readonly limitConcurrency: boolean
   /**
    * The plan of this tier; of the default tier when there is none of that name.
    * @param model the model that the request may use, if it is about one.
@@ -51,7 +57,8 @@ const readLimits = listOf((value, path): Limit => {
   const { of, ...members } = readLimitMembers(value, path)
   return { ...windowOf(members, path), ...of !== undefined && { of } }
 })
-const readTier = object({ windows: readLimits, models: optional(recordOf(object({ windows: readLimits }))) })
+const readConcurrency = optional(readConcurrencyLimits)
+const readTier = object({ windows: readLimits, concurrency: readConcurrency, models: optional(recordOf(object({ windows: optional(readLimits), concurrency: readConcurrency }))) })
 
 /** The members of `TierOptions`, for readers of what holds more than these. */
 export const tierShape = { tiers: recordOf(readTier), defaultTier: string() }
@@ -69,6 +76,7 @@ export const readTiers: Reader<Tiers> = (value, path) => {
   return {
     areOfModels: [...plans.values()].some(({ ofAnyModel, ofSomeModels }) => isOfModels(ofAnyModel) || ofSomeModels.length > 0),
     models: [...new Set(Object.values(tiers).flatMap(({ models }) => Object.keys(models ?? {})))],
+    limitConcurrency: limitsConcurrency(tiers),
     planOf: (tier, model) => choose(plans.get(tier) ?? fallback, model),
     planBeside (tier, model) {
       const own = Object.hasOwn(tiers, tier) ? tiers[tier] : undefined
@@ -78,6 +86,11 @@ export const readTiers: Reader<Tiers> = (value, path) => {
       return choose(known, model)
     }
   }
+}
+
+/** Whether some tier limits the requests in flight. */
+export function limitsConcurrency (tiers: TierOptions['tiers']): boolean {
+  return Object.values(tiers).some(({ concurrency, models = {} }) => [concurrency, ...Object.values(models).map((model) => model.concurrency)].some((limits) => limits !== undefined))
 }
 
 function choose ({ plain, ofAnyModel, ofSomeModels }: TierPlans, model: string | undefined): Plan {
@@ -91,10 +104,10 @@ function plansOf ({ windows, models = {} }: TierLimits, prefix: string, path: st
   const ofAnyModel = planOf(planned, `${path}.windows`)
   const ofSomeModels = Object.entries(models).map(([name, limits]) => {
     const place = `${path}.models.${name}.windows`
-    const own = plannedOf(limits.windows, 'principal-model', prefix, place)
+    const own = limits.windows === undefined ? [] : plannedOf(limits.windows, 'principal-model', prefix, place)
     planOf(own, place)
     const names = new Set(own.map(({ window }) => window.name))
-    return { fits: testOf(name), plan: planOf([...planned.filter(({ window }) => !names.has(window.name)), ...own], place) }
+    return { fits: fitsModel(name), plan: planOf([...planned.filter(({ window }) => !names.has(window.name)), ...own], place) }
   })
   const plain = withoutModel(ofAnyModel, path)
   // What is denied, or about no model, must cost something too.
@@ -102,7 +115,8 @@ function plansOf ({ windows, models = {} }: TierLimits, prefix: string, path: st
   return { plain, ofAnyModel, ofSomeModels }
 }
 
-function testOf (name: string): TextTest {
+/** Whether a model is meant by this name or pattern. */
+export function fitsModel (name: string): TextTest {
   return isGlob(name) ? compileGlob(name.split('*')) : (model) => model === name
 }
 

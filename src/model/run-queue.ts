@@ -16,6 +16,14 @@ export interface RunQueueOptions {
   readonly now?: () => number
 }
 
+/** A run that is over: it has ended, or will never begin. */
+export interface EndedRun<Out> {
+  /** What it gave; `undefined` when it failed or never began. */
+  readonly output?: Out | undefined
+  /** How long it held its lane; 0 when it never began. */
+  readonly laneMs: number
+}
+
 interface Job<In, Out> {
   readonly input: In
   readonly signal: AbortSignal | undefined
@@ -25,6 +33,7 @@ interface Job<In, Out> {
   readonly reject: (error: unknown) => void
   /** Lets go of the clock and the signal. */
   readonly release: () => void
+  readonly ended: (run: EndedRun<Out>) => void
 }
 
 /** How much the last run counts in what a run takes. */
@@ -63,15 +72,19 @@ export class RunQueue<In, Out> {
 
   /**
    * @param signal drops a run that waits. One that has begun rejects only when it ends: its lane is held until then.
+   * @param ended is called once, whatever happens, when the run is over: later than the answer where that was a time-out.
    * @throws FMG_ERR_MODEL_BUSY, with `retry-after`, when the queue is full or closing, or when time ran out before the run began.
    * @throws FMG_ERR_MODEL_FAILED when time ran out after it began (its lane is held until it ends), or as the lane throws.
    */
-  async run (input: In, signal?: AbortSignal): Promise<Out> {
-    if (this.#closed !== undefined) throw this.#closed
-    signal?.throwIfAborted()
-    if (this.room === 0) throw busy('queue-full')
+  async run (input: In, signal?: AbortSignal, ended: Job<In, Out>['ended'] = () => undefined): Promise<Out> {
+    try {
+      this.#admit(signal)
+    } catch (refusal) {
+      ended(neverBegun)
+      throw refusal
+    }
     return await new Promise((resolve, reject) => {
-      const job: Job<In, Out> = { input, signal, since: this.#options.now(), resolve, reject, release }
+      const job: Job<In, Out> = { input, signal, since: this.#options.now(), resolve, reject, release, ended }
       const cancel = this.#options.after(this.#options.timeoutMs, () => { this.#expire(job) })
       const abandon = (): void => { this.#abandon(job) }
       signal?.addEventListener('abort', abandon)
@@ -82,6 +95,12 @@ export class RunQueue<In, Out> {
       this.#waiting.push(job)
       this.#startNext()
     })
+  }
+
+  #admit (signal: AbortSignal | undefined): void {
+    if (this.#closed !== undefined) throw this.#closed
+    signal?.throwIfAborted()
+    if (this.room === 0) throw busy('queue-full')
   }
 
   /** Takes no more runs; resolves when the last of those taken has ended. */
@@ -95,6 +114,7 @@ export class RunQueue<In, Out> {
     this.#closed = error
     for (const job of this.#waiting.splice(0)) {
       job.release()
+      job.ended(neverBegun)
       job.reject(error)
     }
   }
@@ -110,7 +130,7 @@ export class RunQueue<In, Out> {
     this.#running++
     const began = this.#options.now()
     lane.run(job.input).then((output) => {
-      this.#end(lane, job, began)
+      this.#end(lane, job, began, output)
       if (job.signal?.aborted === true) job.reject(job.signal.reason)
       else job.resolve(output)
     }, (error: unknown) => {
@@ -119,7 +139,7 @@ export class RunQueue<In, Out> {
     })
   }
 
-  #end (lane: Lane<In, Out>, job: Job<In, Out>, began: number): void {
+  #end (lane: Lane<In, Out>, job: Job<In, Out>, began: number, output?: Out): void {
     job.release()
     const took = this.#options.now() - began
     this.#runMs = this.#runMs === undefined ? took : this.#runMs + (took - this.#runMs) * lastRunWeight
@@ -127,6 +147,7 @@ export class RunQueue<In, Out> {
     this.#idle.push(lane)
     this.#startNext()
     if (this.#running === 0) this.#drained()
+    job.ended({ output, laneMs: took })
   }
 
   #expire (job: Job<In, Out>): void {
@@ -143,9 +164,12 @@ export class RunQueue<In, Out> {
     if (index === -1) return false
     this.#waiting.splice(index, 1)
     job.release()
+    job.ended(neverBegun)
     return true
   }
 }
+
+const neverBegun = { laneMs: 0 }
 
 function busy (reason: string): GuardError {
   return guardError('FMG_ERR_MODEL_BUSY', { reason, headers: { 'retry-after': '1' } })

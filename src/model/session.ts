@@ -19,6 +19,20 @@ export interface SessionOptions {
   readonly timeoutMs: number
 }
 
+/** How a run is asked for. */
+export interface RunOptions {
+  /** Drops a run that waits; one that has begun rejects when it ends, and holds its place until then. */
+  readonly signal?: AbortSignal
+  /** Called once, whatever happens, when the run has really ended, or will never begin: later than the answer where that was a time-out. */
+  readonly ended?: (run: MeasuredRun) => void
+}
+
+/** What a run took. */
+export interface MeasuredRun {
+  /** Milliseconds that the runtime ran, without the wait before; of a run that failed, those that it held its thread. 0 when it never began. */
+  readonly computeMs: number
+}
+
 /** A model ready to run, in threads of its own. */
 export interface ModelSession {
   readonly inputs: readonly TensorMetadata[]
@@ -32,12 +46,11 @@ export interface ModelSession {
   /**
    * Runs the model. Inputs are checked before they leave this thread. The memory under `data` may move to the model's thread: use neither
    * it nor any other view of it afterwards.
-   * @param options.signal drops a run that waits; one that has begun rejects when it ends, and holds its place until then.
    * @throws FMG_ERR_INPUT_INVALID naming the input that is not as declared.
    * @throws FMG_ERR_MODEL_BUSY, with `retry-after`, when the queue is full, the session is closing, or the wait took too long.
    * @throws FMG_ERR_MODEL_FAILED when the runtime failed, its thread ended, or the run took too long.
    */
-  run (inputs: Readonly<Record<string, Tensor>>, options?: { readonly signal?: AbortSignal }): Promise<RunOutput>
+  run (inputs: Readonly<Record<string, Tensor>>, options?: RunOptions): Promise<RunOutput>
   /** Resolves when no run will be taken any more: `null` after `close`, else with what ended a thread. A new session must be started then. */
   readonly closed: Promise<Error | null>
   /** Takes no more runs, lets those taken end, then ends the threads. */
@@ -73,7 +86,7 @@ const readOptions = object({
 })
 
 /** `startSession` with threads and a clock of the caller's. */
-export async function openSession (opened: Pick<OpenedModel, 'files' | 'externalData' | 'zero'>, options: SessionOptions, spawn: () => Worker, clock: Pick<RunQueueOptions, 'after'> = {}): Promise<ModelSession> {
+export async function openSession (opened: Pick<OpenedModel, 'files' | 'externalData' | 'zero'>, options: SessionOptions, spawn: () => Worker, clock: Pick<RunQueueOptions, 'after' | 'now'> = {}): Promise<ModelSession> {
   const { workers, threads, queueLimit, timeoutMs } = readOptions(options, 'session')
   const bytes = takeBytes(opened)
   const lanes = Array.from({ length: workers }, () => workerLane(spawn()))
@@ -129,9 +142,14 @@ function serve (lanes: readonly WorkerLane[], queue: RunQueue<Readonly<Record<st
     get room () { return queue.room },
     get waitMs () { return queue.waitMs },
     get runMs () { return queue.runMs },
-    run: async (given, { signal } = {}) => {
-      checkInputs(given, inputs)
-      return await queue.run(given, signal)
+    run: async (given, { signal, ended = () => undefined } = {}) => {
+      try {
+        checkInputs(given, inputs)
+      } catch (error) {
+        ended({ computeMs: 0 })
+        throw error
+      }
+      return await queue.run(given, signal, ({ output, laneMs }) => { ended({ computeMs: output?.computeMs ?? laneMs }) })
     },
     close: async () => {
       await queue.drain()

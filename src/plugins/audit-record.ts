@@ -5,6 +5,7 @@ import { isGuardError } from '../errors.ts'
 import type { AuditEntry, AuditFields, Outcome } from './audit-entry.ts'
 import { judged, type Question } from './judgement.ts'
 import { observedRefusal } from './refusal.ts'
+import { computeMsOf } from './request-work.ts'
 import { rulesOf } from './route-rules.ts'
 
 /** What may stand in a record for a principal. */
@@ -39,7 +40,8 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     model_digest: fields.model_digest ?? model?.digest,
     input_hash: entry.inputHash?.(),
     output_hash: entry.outputHash?.(),
-    duration_ms: Math.round((performance.now() - entry.startedAt) * 1000) / 1000,
+    duration_ms: toMicroseconds(performance.now() - entry.startedAt),
+    compute_ms: toMicroseconds(computeMsOf(request)),
     request_id: request.id,
     policy: decision?.policy,
     rule: decision?.rule ?? undefined,
@@ -50,6 +52,10 @@ export function recordOf (entry: AuditEntry, request: FastifyRequest, { status, 
     amends: entry.seq,
     detail: detailOf(fields.detail, request)
   }
+}
+
+function toMicroseconds (milliseconds: number | undefined): number | undefined {
+  return milliseconds === undefined ? undefined : Math.round(milliseconds * 1000) / 1000
 }
 
 /** What the server said of the request, what a candidate policy would have decided, and all that the policy was told where it asked for that. */

@@ -1,9 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { object, optional, type Reader } from '../options.ts'
+import type { TierOptions } from '../limits/tiers.ts'
+import { object, optional, optionInvalid, type Reader } from '../options.ts'
 import { audit, type AuditOptions } from './audit.ts'
 import { authenticate, type AuthenticateOptions } from './authenticate.ts'
 import { authorize, type AuthorizeOptions } from './authorize.ts'
+import { concurrency, type ConcurrencyOptions } from './concurrency.ts'
 import { refuseInsecureListener, type allowPlaintext } from './listener.ts'
 import { models, type ModelsOptions } from './models.ts'
 import { rateLimit, type RateLimitOptions } from './rate-limit.ts'
@@ -15,6 +17,8 @@ export interface ModelGuardOptions {
   readonly authorize: Omit<AuthorizeOptions, 'mode'>
   readonly audit?: AuditOptions
   readonly rateLimit?: Omit<RateLimitOptions, 'mode'>
+  /** Where requests in flight are counted, under the tiers of `rateLimit`, which must be given with it. */
+  readonly concurrency?: Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>
   readonly models?: ModelsOptions
   /** `observe`: everything is decided and recorded, nothing refused. Default `enforce`. */
   readonly mode?: Mode
@@ -32,12 +36,13 @@ const readOptions = object({
   authorize: given<ModelGuardOptions['authorize']>(),
   audit: optional(given<AuditOptions>()),
   rateLimit: optional(given<Omit<RateLimitOptions, 'mode'>>()),
+  concurrency: optional(given<Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>>()),
   models: optional(given<ModelsOptions>()),
   mode: readMode
 })
 
 /**
- * Registers audit, models, authenticate, rateLimit and authorize in the order in which their hooks must run,
+ * Registers audit, models, authenticate, rateLimit, authorize and concurrency in the order in which their hooks must run,
  * for the scope it is registered in and everything below.
  */
 export const modelGuard = fp(async function modelGuard (app: FastifyInstance, options: ModelGuardOptions): Promise<void> {
@@ -47,9 +52,16 @@ export const modelGuard = fp(async function modelGuard (app: FastifyInstance, op
   await app.register(authenticate, { ...parts.authenticate, mode })
   if (parts.rateLimit !== undefined) await app.register(rateLimit, { ...parts.rateLimit, mode })
   await app.register(authorize, { ...parts.authorize, mode })
+  if (parts.concurrency !== undefined) await app.register(concurrency, { ...tiersOf(parts.rateLimit), ...parts.concurrency, mode })
   guardUnknownPaths(app)
   refuseInsecureListener(app, options)
 }, { name: 'fastify-model-guard', fastify: '5.x' })
+
+function tiersOf (rateLimit: TierOptions | undefined): TierOptions {
+  if (rateLimit === undefined) throw optionInvalid('modelGuard.rateLimit', 'given with concurrency, which counts under its tiers', rateLimit)
+  const { tiers, defaultTier } = rateLimit
+  return { tiers, defaultTier }
+}
 
 /** Makes the hooks of this scope run for paths that no route has, so that a stranger cannot tell them from the others. */
 function guardUnknownPaths (app: FastifyInstance): void {

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { openModel, type OpenedModel } from '../model/open-model.ts'
-import { startSession, type ModelSession } from '../model/session.ts'
+import { startSession, type ModelSession, type RunOptions } from '../model/session.ts'
 import type { Tensor, TensorMetadata } from '../model/tensor.ts'
 import type { Trust } from '../model/trust.ts'
 import type { RunOutput } from '../model/worker-lane.ts'
@@ -28,7 +28,7 @@ export interface ModelHandle {
    * Runs the model in its worker.
    * @throws FMG_ERR_INPUT_INVALID, FMG_ERR_MODEL_BUSY, FMG_ERR_MODEL_FAILED
    */
-  run (inputs: Readonly<Record<string, Tensor>>, options?: { readonly signal?: AbortSignal }): Promise<RunOutput>
+  run (inputs: Readonly<Record<string, Tensor>>, options?: RunOptions): Promise<RunOutput>
 }
 
 /** `app.models`: what this server has loaded. */

@@ -103,6 +103,8 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
       if (tiers.planBeside(tier, undefined) === undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `rateLimit.tiers must hold ${tier}, to which the policy obliges` })
     }
     refuseUnknownModels(app, tiers.models)
+    // Limits that nobody enforces would be no limits.
+    if (tiers.limitConcurrency && !app.hasPlugin(pluginName('concurrency'))) throw guardError('FMG_ERR_OPTION_INVALID', { detail: 'rateLimit.tiers has concurrency, which needs the concurrency plugin' })
   })
 
   /** Before the body of a principal that is blocked is read. */

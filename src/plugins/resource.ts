@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Resource } from '../authz/policy.ts'
 import { guardError } from '../errors.ts'
+import { modelFor } from './request-work.ts'
 
 /** Where a value of a request stands. */
 export interface RequestValue {
@@ -74,7 +75,7 @@ export function model (id: RequestValue, { version, attributes }: ModelResourceO
       const name = required(request, id, 'model')
       const handle = request.server.hasDecorator('models') ? request.server.models.find(name, version?.read(request)) : null
       if (handle === null) request.audit?.set({ model_id: name })
-      else request.model = handle
+      else request.model = modelFor(request, handle)
       const known = atOnce(attributes?.(name, request) ?? handle?.attributes ?? {})
       return { type: 'model', id: name, org: typeof known['org'] === 'string' ? known['org'] : undefined, attributes: known }
     }

@@ -18,8 +18,8 @@ import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionI
 import { readRedisPlace, withFiles } from './redis-place.ts'
 
 const defaultTiers = {
-  trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }] },
-  standard: { windows: [{ name: 'burst', quota: 20, windowSeconds: 1 }, { name: 'minute', quota: 600, windowSeconds: 60 }] },
+  trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }], concurrency: { principal: 2 } },
+  standard: { windows: [{ name: 'burst', quota: 20, windowSeconds: 1 }, { name: 'minute', quota: 600, windowSeconds: 60 }], concurrency: { principal: 16 } },
   unlimited: { windows: [{ name: 'second', quota: 10_000, windowSeconds: 1 }] }
 }
 

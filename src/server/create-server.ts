@@ -9,9 +9,10 @@ import { jwt } from '../authn/jwt.ts'
 import type { Policy } from '../authz/policy.ts'
 import type { WatchedPolicy } from '../authz/watched-policy.ts'
 import { writeFileAtomic } from '../files.ts'
-import type { Limiter } from '../limits/limiter.ts'
 import { loadControl } from '../limits/load-control.ts'
+import { memoryConcurrency } from '../limits/memory-concurrency.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
+import { limitsConcurrency } from '../limits/tiers.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
@@ -28,7 +29,7 @@ import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
-import { sharedLimiter } from './shared-limiter.ts'
+import { sharedLimits, type SharedLimits } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
 import { announceTokens, offerTokens, openTokens, withTokens } from './tokens.ts'
 import { packageVersion } from './version.ts'
@@ -84,11 +85,13 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   ])
   const { policy, watched } = await policyOf(app, config, data)
   const shadow = await openShadow(app, config)
+  const { limiter, concurrency } = await limitsOf(app, config)
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
-    rateLimit: { ...tiers, limiter: await limiterOf(app, config), ...load !== undefined && { load: loadControl(load) } },
+    rateLimit: { ...tiers, limiter, ...load !== undefined && { load: loadControl(load) } },
+    ...limitsConcurrency(tiers.tiers) && { concurrency: { store: concurrency } },
     authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
@@ -139,6 +142,6 @@ async function modelsOf ({ models }: ServerConfig, data: DataFolder): Promise<Mo
   }
 }
 
-async function limiterOf (app: FastifyInstance, { redis }: ServerConfig): Promise<Limiter> {
-  return redis === undefined ? memoryLimiter({}) : await sharedLimiter(app, redis)
+async function limitsOf (app: FastifyInstance, { redis }: ServerConfig): Promise<SharedLimits> {
+  return redis === undefined ? { limiter: memoryLimiter({}), concurrency: memoryConcurrency() } : await sharedLimits(app, redis)
 }

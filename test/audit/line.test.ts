@@ -8,7 +8,7 @@ import { canonicalJson } from '../../src/encoding.ts'
 const words = ['credential_id', 'credential_method', 'decision', 'facts', 'input_hash', 'model_digest', 'output_hash', 'reason', 'resource_type',
   'timestamp', 'user_id'] as const
 const texts = [...words, 'action', 'model_id', 'model_version', 'org', 'policy', 'request_id', 'resource_id', 'rule'] as const
-const numbers = ['amends', 'count', 'duration_ms', 'http_status'] as const
+const numbers = ['amends', 'compute_ms', 'count', 'duration_ms', 'http_status'] as const
 
 const unit = fc.constantFrom('grapheme', 'binary')
 const text = unit.chain((unit) => fc.string({ unit, maxLength: 60 }))

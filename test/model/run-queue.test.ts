@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import t from 'tap'
-import { RunQueue, type Lane } from '../../src/model/run-queue.ts'
+import { RunQueue, type EndedRun, type Lane } from '../../src/model/run-queue.ts'
 
 /** A lane whose runs end when they are told to. */
 function handLane (): Lane<string, string> & { readonly started: string[], end: (output?: string) => void, fail: (error: Error) => void } {
@@ -227,6 +227,56 @@ t.test('failing rejects those that wait, with what it failed of', async (t) => {
   lane.fail(crash)
   await t.rejects(first, crash)
   t.same(lane.started, ['a'])
+})
+
+t.test('when a run is over is told once, with how long it held its lane, whatever became of it', async (t) => {
+  const lane = handLane()
+  const clock = handClock()
+  let now = 100
+  const queue = new RunQueue([lane], { queueLimit: 2, timeoutMs: 1000, after: clock.after, now: () => now })
+  const over: [string, EndedRun<string>][] = []
+  const run = async (input: string, signal?: AbortSignal): Promise<unknown> =>
+    await queue.run(input, signal, (ended) => { over.push([input, ended]) }).catch((error: unknown) => error instanceof Error && 'reason' in error ? error.reason : String(error))
+  const news = async (): Promise<unknown> => {
+    await turn()
+    return over.splice(0)
+  }
+
+  const given = run('given')
+  now += 7
+  lane.end()
+  t.equal(await given, 'done')
+  t.same(await news(), [['given', { output: 'done', laneMs: 7 }]])
+
+  const timedOut = run('timed out')
+  const [waited, dropped] = [run('waited too long'), run('refused', AbortSignal.abort())]
+  const controller = new AbortController()
+  const left = run('left', controller.signal)
+  const refused = run('full')
+  controller.abort()
+  t.same(await news(), [['refused', { laneMs: 0 }], ['full', { laneMs: 0 }], ['left', { laneMs: 0 }]])
+  clock.ring()
+  t.same(await Promise.all([timedOut, waited, refused]), ['timed-out', 'queue-timeout', 'queue-full'])
+  t.match(await Promise.all([left, dropped]), [/AbortError/, /AbortError/])
+  t.same(await news(), [['waited too long', { laneMs: 0 }]], 'one that was answered for its time goes on')
+  now += 5
+  lane.end()
+  t.same(await news(), [['timed out', { output: 'done', laneMs: 5 }]])
+
+  const aborted = new AbortController()
+  void run('aborted', aborted.signal)
+  aborted.abort()
+  t.same(await news(), [], 'nor does it end when its client leaves')
+  now += 3
+  lane.fail(new Error('no'))
+  t.same(await news(), [['aborted', { laneMs: 3 }]])
+
+  void run('running')
+  void run('waiting')
+  queue.fail(new Error('crash'))
+  void run('late')
+  lane.fail(new Error('crash'))
+  t.same(await news(), [['waiting', { laneMs: 0 }], ['late', { laneMs: 0 }], ['running', { laneMs: 0 }]])
 })
 
 t.test('the time is this machine\'s when no other is given', async (t) => {

@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { OpenedModel } from '../../src/model/open-model.ts'
-import { openSession, startSession, workerOptions, type ModelSession, type SessionOptions } from '../../src/model/session.ts'
+import { openSession, startSession, workerOptions, type MeasuredRun, type ModelSession, type SessionOptions } from '../../src/model/session.ts'
 import { buffersOf, movableData, type RuntimeReply, type RuntimeRequest } from '../../src/model/worker-lane.ts'
 import { checkInputs, type Tensor, type TensorMetadata } from '../../src/model/tensor.ts'
 import { addModel, externalModel, float32, floats, identityModel, onnx, node, sequence, slowModel, value } from '../helpers/onnx.ts'
@@ -69,7 +69,9 @@ t.test('a model runs in its thread, and says what it takes and gives', async (t)
   const session = await start(t, model)
   t.same(session.inputs, [{ name: 'x', datatype: 'FP32', shape: [null, 3] }])
   t.same(session.outputs, [{ name: 'y', datatype: 'FP32', shape: [null, 3] }])
-  const { outputs, computeMs } = await session.run({ x: fp32([2, 3], 1, 1, 1, 10, 10, 10) })
+  let took = NaN
+  const { outputs, computeMs } = await session.run({ x: fp32([2, 3], 1, 1, 1, 10, 10, 10) }, { ended: (run) => { took = run.computeMs } })
+  t.equal(took, computeMs)
   t.same(outputs.y?.shape, [2, 3])
   t.same(numbers(outputs.y), [2, 3, 4, 11, 12, 13])
   t.ok(computeMs >= 0)
@@ -273,6 +275,40 @@ t.test('a run that takes too long is answered, and keeps its thread until it end
   answer()
   await new Promise(setImmediate)
   t.equal(session.room, 1)
+})
+
+t.test('what a run took is told when it has ended, also when its answer was given before, and of one that failed', async (t) => {
+  const timers: (() => void)[] = []
+  const { worker, answer } = fakeWorker(undefined, 'by hand')
+  let now = 0
+  const session = await openSession(opened(addModel()), { ...options, queueLimit: 1 }, () => worker, {
+    now: () => now,
+    after: (_milliseconds, callback) => {
+      timers.push(callback)
+      return () => undefined
+    }
+  })
+  const took: number[] = []
+  const ended = ({ computeMs }: MeasuredRun): void => { took.push(computeMs) }
+  const x = fp32([1, 3], 1, 2, 3)
+  await t.rejects(session.run({}, { ended }), { code: 'FMG_ERR_INPUT_INVALID' })
+  t.same(took, [0])
+  const runs = [session.run({ x }, { ended }), session.run({ x }, { ended })]
+  for (const expire of timers) expire()
+  for (const outcome of await Promise.allSettled(runs)) t.equal(outcome.status, 'rejected')
+  t.same(took, [0, 0], 'what waited never began, what runs is not over')
+  answer()
+  await new Promise(setImmediate)
+  t.same(took, [0, 0, 1], 'as the runtime measured it')
+  const failed = session.run({ x }, { ended })
+  now += 42
+  worker.emit('message', { kind: 'failed', reason: 'run-failed', message: '' })
+  await t.rejects(failed, { code: 'FMG_ERR_MODEL_FAILED' })
+  const crashed = session.run({ x }, { ended })
+  now += 43
+  worker.emit('exit', 1)
+  await t.rejects(crashed, { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-ended' })
+  t.same(took.slice(3), [42, 43], 'as this thread saw it')
 })
 
 t.test('a worker sees nothing of the environment', async (t) => {
