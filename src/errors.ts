@@ -66,6 +66,9 @@ export interface GuardErrorDetails {
   readonly cause?: unknown
 }
 
+/** Told by every 503 that does not know better. */
+const retryAfterSeconds = '5'
+
 const constructors = new Map(Object.entries(table).map(([code, [message, status]]) =>
   [code, createError<[detail?: string]>(code, message, status)]))
 
@@ -75,7 +78,9 @@ export function guardError (code: GuardErrorCode, details: GuardErrorDetails = {
   if (Constructor === undefined) throw new TypeError(`no such error code: ${code}`)
   const error = (table[code][0].includes('%s') ? new Constructor(details.detail) : new Constructor()) as GuardError
   if (details.reason !== undefined) error.reason = details.reason
-  if (details.headers !== undefined) error.headers = details.headers
+  // RFC 9110 section 15.6.4: who is turned away for a while is told for how long.
+  if (error.statusCode === 503) error.headers = { 'retry-after': retryAfterSeconds, ...details.headers }
+  else if (details.headers !== undefined) error.headers = details.headers
   if (details.cause !== undefined) error.cause = details.cause
   return error
 }

@@ -13,6 +13,12 @@ t.test('an error tells the caller its code and message, and keeps the cause to i
   t.same(response.json(), { statusCode: 401, code: 'FMG_ERR_CREDENTIAL_INVALID', error: 'Unauthorized', message: 'the credential is not valid' })
 })
 
+t.test('every 503 says when to ask again, and one that knows better says that', async (t) => {
+  t.same(guardError('FMG_ERR_POLICY_UNAVAILABLE').headers, { 'retry-after': '5' })
+  t.same(guardError('FMG_ERR_LIMITER_UNAVAILABLE', { headers: { 'retry-after': '1', ratelimit: 'x' } }).headers, { 'retry-after': '1', ratelimit: 'x' })
+  t.equal(guardError('FMG_ERR_ACCESS_DENIED').headers, undefined)
+})
+
 t.test('a detail completes only the messages that name a place', async (t) => {
   t.equal(guardError('FMG_ERR_OPTION_INVALID', { detail: 'a.b' }).message, 'option invalid: a.b')
   t.equal(guardError('FMG_ERR_ACCESS_DENIED', { detail: 'claims: admin' }).message, 'access denied')

@@ -28,8 +28,12 @@ export function arrange (budget: Budget, windows: readonly Window[], time: numbe
 
 /** The part used of the window that has least left; 0 when everything has run out. */
 export function largestPart ({ asked, others }: Budget, time: number): number {
+  return Math.max(largestOf(asked, time), largestOf(others, time))
+}
+
+function largestOf (counts: readonly WindowCount[], time: number): number {
   let largest = 0
-  for (const count of [...asked, ...others]) {
+  for (const count of counts) {
     expire(count, time)
     largest = Math.max(largest, partOf(count))
   }

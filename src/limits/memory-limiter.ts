@@ -26,15 +26,16 @@ const readOptions = object({
   now: withDefault(functionOf<() => number>(), () => performance.timeOrigin + performance.now())
 })
 
-/** How many budgets are looked at to find the one that makes room for another. */
+/** How many budgets are looked at to find the one that makes room for another; and how many more when all of these are exhausted. */
 const candidates = 16
+const maxCandidates = 1024
 
 /**
  * Counts in this process alone, and forgets when it ends.
  *
  * When full, a new budget takes the place of old ones: of the next 16 in turn, all that have run out go, or else the
  * one that has used the smallest part of its quota. So a flood of new keys pushes out its own, and an exhausted
- * budget is forgotten only among others as exhausted.
+ * budget is forgotten only among a thousand others as exhausted.
  */
 export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimiter {
   const { maxKeys, now } = readOptions(options, 'memoryLimiter')
@@ -100,7 +101,7 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
   function makeRoom (time: number): void {
     let leastUsed = ''
     let smallest = Infinity
-    for (let looks = 0; looks < candidates; looks++) {
+    for (let looks = 0; looks < candidates || (smallest >= 1 && looks < maxCandidates); looks++) {
       const step = turn.next()
       if (step.done === true) {
         turn = budgets.entries()

@@ -19,7 +19,7 @@ export async function openInference (app: FastifyInstance, { name, version }: { 
   app.get('/v2/health/live', { config: { access: 'public', audit: 'none' } }, async () => ({ live: true }))
   app.get('/v2/health/ready', { config: { access: 'public', audit: 'none' } }, async (_request, reply) => {
     const ready = app.models.list().every((handle) => handle.ready)
-    return await reply.code(ready ? 200 : 503).send({ ready })
+    return await sendReadiness(reply, ready, { ready })
   })
   app.get('/v2', { config: { access: 'authenticated' } }, async () => ({ name, version, extensions: ['binary_tensor_data'] }))
 
@@ -29,7 +29,7 @@ export async function openInference (app: FastifyInstance, { name, version }: { 
       scope.get(path, { config: { access: { action: 'read', resource: versioned } } }, async (request) => describe(handleOf(request)))
       scope.get(`${path}/ready`, { config: { access: { action: 'read', resource: versioned } } }, async (request, reply) => {
         const { id, ready } = handleOf(request)
-        return await reply.code(ready ? 200 : 503).send({ name: id, ready })
+        return await sendReadiness(reply, ready, { name: id, ready })
       })
       scope.post(`${path}/infer`, { config: { access: { action: 'predict', resource: versioned } } }, infer)
     }
@@ -43,6 +43,12 @@ async function infer (request: FastifyRequest, reply: FastifyReply): Promise<str
   const { body, jsonLength } = writeInferResponse(outputs, { modelName: handle.id, modelVersion: handle.version, request: inferRequest })
   if (jsonLength === undefined) return await reply.type('application/json').send(body)
   return await reply.type('application/octet-stream').header(jsonLengthHeader, jsonLength).send(body)
+}
+
+/** RFC 9110 section 10.2.3: a 503 says when to ask again. */
+async function sendReadiness (reply: FastifyReply, ready: boolean, body: object): Promise<FastifyReply> {
+  if (!ready) void reply.header('retry-after', '1')
+  return await reply.code(ready ? 200 : 503).send(body)
 }
 
 function describe ({ id, version, inputs, outputs }: ModelHandle): object {

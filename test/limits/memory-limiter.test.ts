@@ -61,6 +61,16 @@ t.test('a flood of new keys pushes out its own, not an exhausted budget', async 
   t.match(limiter.consume(limitRequest({ key: 'flood 0' })), { remaining: 9 }, 'the twin: what the flood pushed out starts anew')
 })
 
+t.test('a million identities take no more places than there are, and push out no exhausted one', async (t) => {
+  const limiter = memoryLimiter({ now: () => 0 })
+  const windows = [hour]
+  for (let index = 0; index < 100; index++) await drain(limiter, { key: `exhausted ${index}` })
+  for (let index = 0; index < 1_000_000; index++) limiter.consume(limitRequest({ key: `unknown ${index}`, windows }))
+  t.equal(limiter.size, 100_000)
+  for (let index = 0; index < 100; index++) t.match(limiter.consume(limitRequest({ key: `exhausted ${index}` })), { allowed: false })
+  t.match(limiter.consume(limitRequest({ key: 'one more' })), { allowed: true })
+})
+
 t.test('what windows of other requests still count keeps a budget from being forgotten', async (t) => {
   const clock = testClock()
   const limiter = memoryLimiter({ now: byClock(clock), maxKeys: 2 })

@@ -128,6 +128,7 @@ t.test('the reference server', async (t) => {
     for (const [path, body] of [['/v2/health/ready', { ready: false }], ['/v2/models/digits/ready', { name: 'digits', ready: false }]] as const) {
       const response = await fetch(`${url}${path}`, { headers })
       t.equal(response.status, 503)
+      t.equal(response.headers.get('retry-after'), '1')
       t.same(await response.json(), body)
     }
     Object.assign(app.models, models)
