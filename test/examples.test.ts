@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { checkPolicy } from '../src/authz/check-policy.ts'
 import { loadPolicy } from '../src/authz/file-policy.ts'
+import { readTiers } from '../src/limits/tiers.ts'
 import { loadConfig } from '../src/server/config.ts'
 import { defaultPolicy } from '../src/server/default-policy.ts'
 import { run } from './helpers/command.ts'
@@ -57,6 +58,15 @@ t.test('every policy of the documentation is good, its tests included, and says 
   const policies = blocks('yaml').filter(({ text }) => text.startsWith('version: 1\n'))
   t.ok(policies.length > 0)
   for (const { source, text } of policies) t.same(checkPolicy(text, { source }).findings, [], text)
+})
+
+t.test('every configuration of limits in the documentation is one', async (t) => {
+  const limits = blocks('yaml').filter(({ text }) => text.startsWith('limits:\n'))
+  t.ok(limits.length > 0)
+  for (const { source, text } of limits) {
+    const file = path.join(t.testdir({ 'guard.yaml': text }), 'guard.yaml')
+    await t.resolves(loadConfig(file).then(({ limits: { load: _load, ...tiers } }) => readTiers(tiers, source)), source)
+  }
 })
 
 t.test('every TypeScript block of the documentation compiles', async (t) => {
