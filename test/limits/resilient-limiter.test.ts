@@ -384,3 +384,21 @@ t.test('options are read strictly', async (t) => {
     t.throws(() => { Reflect.apply(resilientLimiter, undefined, [options]) }, { code: 'FMG_ERR_OPTION_INVALID', message: /resilientLimiter\./ })
   }
 })
+
+t.test('a million unknown identities leave no more behind than the memory was given', async (t) => {
+  const one = tested({ maxKeys: 1000 })
+  await lose(one)
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  t.teardown(() => { Error.stackTraceLimit = stackTraceLimit })
+  const windows = [local, localHour]
+  let admitted = 0
+  for (let index = 0; index < 1_000_000; index++) {
+    one.clock.now += 10
+    const isAllowed = await one.limiter.consume(limitRequest({ group: `org ${index % 1000}`, key: `stranger ${index}`, windows })).then(({ allowed }) => allowed, () => false)
+    if (isAllowed) admitted++
+  }
+  t.equal(admitted, 1000)
+  t.equal(one.limiter.debts, 1000)
+  t.match(await one.limiter.consume(limitRequest({ group: 'org 7', key: 'stranger 7', windows })), { allowed: true }, 'who was there before is not pushed out')
+})
