@@ -121,6 +121,9 @@ export { memoryConcurrency, type MemoryConcurrency } from './limits/memory-concu
 export { redisConcurrency, type RedisConcurrency, type RedisConcurrencyOptions } from './limits/redis-concurrency.ts'
 export { memoryLimiter, type MemoryLimiter, type MemoryLimiterOptions } from './limits/memory-limiter.ts'
 export { redisLimiter, type RedisLike, type RedisLimiterOptions } from './limits/redis-limiter.ts'
+export { liveNodes, type LiveNodes, type LiveNodesOptions } from './limits/live-nodes.ts'
+export { resilientLimiter, type LimiterMode, type ModeChange, type ResilientLimiter, type ResilientLimiterOptions } from './limits/resilient-limiter.ts'
+export type { Schedule } from './limits/breaker.ts'
 export type { Limit, Scope } from './limits/plan.ts'
 export type { TierLimits, TierOptions } from './limits/tiers.ts'
 

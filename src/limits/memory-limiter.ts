@@ -1,4 +1,5 @@
-import { functionOf, integer, object, withDefault } from '../options.ts'
+import { guardError } from '../errors.ts'
+import { functionOf, integer, object, oneOf, withDefault } from '../options.ts'
 import { arrange, largestPart, type Budget } from './budget.ts'
 import { settleInAll, spendInAll, type Asked } from './decision.ts'
 import { checkDifference, checkLimitRequest } from './limit-request.ts'
@@ -9,12 +10,18 @@ import type { Window } from './windows.ts'
 export interface MemoryLimiterOptions {
   /** Budgets remembered at once, about 1.2 kB each with three windows. Default 100,000. Let it exceed the number of principals. */
   readonly maxKeys?: number
+  /**
+   * What is done with a new budget when so many are remembered: another one is forgotten for it, or it is refused until one has run out.
+   * Default `forget`.
+   */
+  readonly whenFull?: 'forget' | 'refuse'
   /** Milliseconds since the epoch, fractions allowed. Default: the time at which this process began, and `performance.now`, which no one can set back. */
   readonly now?: () => number
 }
 
 /** A limiter that answers at once. */
 export interface MemoryLimiter extends Limiter {
+  /** @throws FMG_ERR_LIMITER_UNAVAILABLE with reason `limiter-full`, where that is what was chosen. */
   consume (request: LimitRequest): LimitOutcome
   settle (request: LimitRequest, charge: Charge, difference: number): void
   /** Budgets remembered now. */
@@ -23,6 +30,7 @@ export interface MemoryLimiter extends Limiter {
 
 const readOptions = object({
   maxKeys: withDefault(integer({ min: 1 }), 100_000),
+  whenFull: withDefault(oneOf<'forget' | 'refuse'>('forget', 'refuse'), 'forget'),
   now: withDefault(functionOf<() => number>(), () => performance.timeOrigin + performance.now())
 })
 
@@ -38,7 +46,7 @@ const maxCandidates = 1024
  * budget is forgotten only among a thousand others as exhausted.
  */
 export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimiter {
-  const { maxKeys, now } = readOptions(options, 'memoryLimiter')
+  const { maxKeys, whenFull, now } = readOptions(options, 'memoryLimiter')
   const budgets = new Map<string, Budget>()
   let turn = budgets.entries()
 
@@ -51,6 +59,7 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
       const unknown: [id: string, budget: Budget][] = []
       const asked: Asked[] = []
       for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
+      if (whenFull === 'refuse') refuseWhenFull(unknown.length, time)
       const outcome = spendInAll(asked, request.cost, time)
       // A refused stranger leaves nothing behind.
       if (outcome.allowed) remember(unknown, time)
@@ -60,9 +69,11 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
     settle (request, charge, difference) {
       checkDifference(difference)
       const time = microseconds()
+      const unknown: [id: string, budget: Budget][] = []
       const asked: Asked[] = []
-      for (const budget of request.budgets) gather(request.group, budget, time, asked, [])
+      for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
       settleInAll(asked, charge, difference, time)
+      if (difference > 0) remember(unknown, time)
     }
   }
 
@@ -96,6 +107,15 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
       if (budgets.size >= maxKeys) makeRoom(time)
       budgets.set(id, budget)
     }
+  }
+
+  function refuseWhenFull (wanted: number, time: number): void {
+    for (let looks = 0; looks < candidates && budgets.size + wanted > maxKeys; looks++) {
+      const step = turn.next()
+      if (step.done === true) turn = budgets.entries()
+      else if (largestPart(step.value[1], time) === 0) budgets.delete(step.value[0])
+    }
+    if (wanted > 0 && budgets.size + wanted > maxKeys) throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'limiter-full' })
   }
 
   function makeRoom (time: number): void {

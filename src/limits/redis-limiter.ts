@@ -120,9 +120,14 @@ function conclude (questions: readonly Waiting[], answers: unknown): void {
   for (const [index, { request, resolve, reject }] of questions.entries()) {
     const answer: unknown = Array.isArray(answers) ? answers[index] : undefined
     const outcome = readAnswer(answer, request)
-    if (outcome === undefined) reject(unavailable('limiter-error', new Error(typeof answer === 'string' ? answer : 'not the answer of the script')))
+    if (outcome === undefined) reject(unavailable('limiter-error', typeof answer === 'string' ? replyError(answer) : new Error('not the answer of the script')))
     else resolve(outcome)
   }
+}
+
+/** As clients name an answer that is an error. */
+function replyError (message: string): Error {
+  return Object.assign(new Error(message), { name: 'ReplyError' })
 }
 
 function refuse (questions: readonly Waiting[], error: Error): void {

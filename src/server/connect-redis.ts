@@ -42,7 +42,8 @@ export async function connectRedis (place: RedisPlace, whenLost: WhenLost, onErr
   return {
     call: whenLost === 'fail' ? async (command, ...args) => await shared.call(command, ...args) : async (command, ...args) => await inTime(shared.call(command, ...args)),
     duplicate: () => shared.duplicate(),
-    async connect () { await client.connect() },
+    // Where no Sentinel answers, it would try for ever.
+    async connect () { await inTime(client.connect()) },
     disconnect () { client.disconnect() }
   }
 }

@@ -1,4 +1,5 @@
 import { createPublicKey } from 'node:crypto'
+import { EventEmitter } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
@@ -12,6 +13,7 @@ import { writeFileAtomic } from '../files.ts'
 import { loadControl } from '../limits/load-control.ts'
 import { memoryConcurrency } from '../limits/memory-concurrency.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
+import type { ModeChange } from '../limits/resilient-limiter.ts'
 import { limitsConcurrency } from '../limits/tiers.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
@@ -29,7 +31,7 @@ import { openInference } from './open-inference.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
-import { sharedLimits, type SharedLimits } from './shared-limiter.ts'
+import { recordModeChange, sharedLimits, type SharedLimits } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
 import { announceTokens, offerTokens, openTokens, withTokens } from './tokens.ts'
 import { packageVersion } from './version.ts'
@@ -85,7 +87,8 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   ])
   const { policy, watched } = await policyOf(app, config, data)
   const shadow = await openShadow(app, config)
-  const { limiter, concurrency } = await limitsOf(app, config)
+  const modeChanges = new EventEmitter<{ change: [ModeChange] }>()
+  const { limiter, concurrency } = await limitsOf(app, config, (change) => { modeChanges.emit('change', change) })
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
@@ -99,6 +102,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
   if (watched !== null) recordReloads(watched, audit.log, app.log)
+  modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
   await app.register(modelGuard, { ...options, audit })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)
@@ -142,6 +146,6 @@ async function modelsOf ({ models }: ServerConfig, data: DataFolder): Promise<Mo
   }
 }
 
-async function limitsOf (app: FastifyInstance, { redis }: ServerConfig): Promise<SharedLimits> {
-  return redis === undefined ? { limiter: memoryLimiter({}), concurrency: memoryConcurrency() } : await sharedLimits(app, redis)
+async function limitsOf (app: FastifyInstance, config: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
+  return config.redis === undefined ? { limiter: memoryLimiter({}), concurrency: memoryConcurrency() } : await sharedLimits(app, config.redis, config, onModeChange)
 }

@@ -1,10 +1,14 @@
-import type { FastifyInstance } from 'fastify'
-import { guardError } from '../errors.ts'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { AuditLog } from '../audit/log.ts'
+import { guardError, isGuardError } from '../errors.ts'
 import type { Concurrency } from '../limits/concurrency.ts'
 import type { Limiter } from '../limits/limiter.ts'
+import { liveNodes } from '../limits/live-nodes.ts'
 import { redisConcurrency } from '../limits/redis-concurrency.ts'
 import { redisLimiter } from '../limits/redis-limiter.ts'
-import { connectRedis } from './connect-redis.ts'
+import { resilientLimiter, type ModeChange, type ResilientLimiter } from '../limits/resilient-limiter.ts'
+import type { ServerConfig } from './config.ts'
+import { connectRedis, type ConnectedRedis } from './connect-redis.ts'
 import type { RedisPlace } from './redis-place.ts'
 
 /** What counts for all nodes together. */
@@ -15,18 +19,41 @@ export interface SharedLimits {
 
 /**
  * Limits in the Redis at this place, whose connection ends with the server.
+ * @param onModeChange told when they are decided without it, and when with it again.
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
- * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached: a node that starts without it has no share to enforce.
+ * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every window denies without it: a mistyped address is told at once.
  */
-export async function sharedLimits (app: FastifyInstance, place: RedisPlace): Promise<SharedLimits> {
-  // A command that cannot be sent now fails now: the request that waits for it must not.
+export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
   const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
     await client.connect()
   } catch (cause) {
-    client.disconnect()
-    throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { cause })
+    const mayServe = Object.values(tiers).some(({ windows }) => windows.every(({ whenUnavailable = 'deny' }) => whenUnavailable !== 'deny'))
+    if (!mayServe) {
+      client.disconnect()
+      throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { cause })
+    }
+    app.log.error({ err: cause }, 'this node starts without Redis: it enforces no part of a limit until it was known to the others')
   }
-  return { limiter: redisLimiter({ client }), concurrency: redisConcurrency({ client }) }
+  return { limiter: limiterWith(app, client, onModeChange), concurrency: redisConcurrency({ client }) }
+}
+
+function limiterWith (app: FastifyInstance, client: ConnectedRedis, onModeChange: (change: ModeChange) => void): ResilientLimiter {
+  const nodes = liveNodes({ client })
+  const limiter = resilientLimiter({ limiter: redisLimiter({ client }), nodes, onModeChange })
+  app.addHook('onClose', async () => {
+    limiter.stop()
+    nodes.stop()
+  })
+  return limiter
+}
+
+/** Leaves a record and a log line of each change of who decides about limits. */
+export function recordModeChange (log: AuditLog, logger: FastifyBaseLogger, { before, mode, cause }: ModeChange): void {
+  if (mode === 'outage') logger.error({ err: cause, before, mode }, 'limits are decided without Redis')
+  else logger.warn({ before, mode }, mode === 'shared' ? 'limits are decided in Redis' : 'limits are decided in Redis, once it was told what was spent without it')
+  log.append({ timestamp: new Date().toISOString(), action: 'limits:mode', status: 'success', ...isGuardError(cause) && cause.reason !== undefined && { reason: cause.reason }, detail: { before, after: mode } }, (error) => {
+    if (error !== null) logger.error({ err: error, before, mode }, 'a change of who decides about limits is not recorded')
+  })
 }

@@ -1,4 +1,4 @@
 /** Waits for what another node, thread or callback did, turn by turn of the event loop. */
 export async function until (holds: () => unknown): Promise<void> {
-  while (holds() !== true) await new Promise((resolve) => { setImmediate(resolve) })
+  while (await holds() !== true) await new Promise((resolve) => { setImmediate(resolve) })
 }

@@ -49,6 +49,30 @@ t.test('all of them at once, so that the next new budgets push out nothing', asy
   for (const key of keys.slice(8)) t.match(limiter.consume(limitRequest({ key, windows: [hour] })), { remaining: 18 })
 })
 
+t.test('one that refuses when full forgets nobody who still counts', async (t) => {
+  const clock = testClock()
+  const limiter = memoryLimiter({ now: byClock(clock), maxKeys: 20, whenFull: 'refuse' })
+  for (let index = 0; index < 20; index++) limiter.consume(limitRequest({ key: `${index}`, windows: [index < 10 ? minute : hour] }))
+  const full = { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-full' }
+  for (let index = 0; index < 100; index++) t.throws(() => limiter.consume(limitRequest({ key: `new ${index}` })), full)
+  t.match(limiter.consume(limitRequest({ key: '3' })), { remaining: 8 })
+  t.throws(() => limiter.consume({ group: 'acme', budgets: [{ key: '3', windows: [minute] }, { key: 'new', windows: [minute] }], cost: 1 }), full)
+  t.match(limiter.consume(limitRequest({ key: '3' })), { remaining: 7 }, 'a request that is refused took nothing from the others')
+  clock.now += 60 * second
+  for (let index = 0; index < 10; index++) t.match(limiter.consume(limitRequest({ key: `new ${index}` })), { allowed: true })
+  t.throws(() => limiter.consume(limitRequest({ key: 'one more' })), full)
+  for (let index = 10; index < 20; index++) t.match(limiter.consume(limitRequest({ key: `${index}`, windows: [hour] })), { remaining: 18 })
+  t.equal(limiter.size, 20)
+})
+
+t.test('more that was used counts, also where nothing was counted any more', async (t) => {
+  const limiter = memoryLimiter()
+  limiter.settle(limitRequest(), { at: 0, pooled: [] }, 4)
+  t.equal(await drain(limiter), 6)
+  limiter.settle(limitRequest({ key: 'bob' }), { at: 0, pooled: [] }, -4)
+  t.equal(limiter.size, 1)
+})
+
 t.test('a flood of new keys pushes out its own, not an exhausted budget', async (t) => {
   const clock = testClock()
   const limiter = memoryLimiter({ now: byClock(clock), maxKeys: 100 })
