@@ -10,7 +10,7 @@ import type { Principal } from '../principal.ts'
 import { isPreflight } from './access.ts'
 import { challenge } from './challenge.ts'
 import { credentialCheck } from './credential-check.ts'
-import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
+import { edgeLimit, edgeLimitReader, type EdgeLimitOptions } from './edge-limit.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readCertificateSource, type ProxyCertificateOptions } from './proxy-certificate.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
@@ -42,7 +42,7 @@ export interface AuthenticateOptions {
 const readOptions = object({
   authenticators: listOf(havingMethods<Authenticator>('authenticate')),
   realm: withDefault(string(/^[ !#-[\]-~]+$/, 'printable ASCII without quotes and backslashes'), 'model-guard'),
-  edge: readEdgeLimit,
+  edge: edgeLimitReader(300),
   failedAttempts: readFailedAttempts,
   proxyCertificate: readCertificateSource,
   mode: readMode

@@ -9,9 +9,9 @@ import { memoryReplayStore, type ReplayStore } from '../authn/replay-store.ts'
 import { returnPath } from '../authn/return-path.ts'
 import type { Fetch } from '../bounded-fetch.ts'
 import { guardError, isGuardError } from '../errors.ts'
-import { allOptional, functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
+import { functionOf, havingMethods, integer, listOf, object, optional, optionInvalid, string, withDefault } from '../options.ts'
 import { isJsonObject } from '../strict-json.ts'
-import { edgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
+import { edgeLimit, edgeLimitReader, type EdgeLimitOptions } from './edge-limit.ts'
 import { loadOAuthPlugin, loginClient, type OAuthPlugin } from './login-client.ts'
 import { loginPage, pageHeaders, problemPage, type LoginPaths } from './login-pages.ts'
 import { loginSteps, type LoginRoute, type LoginStep, type LoginWay } from './login-steps.ts'
@@ -46,7 +46,7 @@ const readOptions = object({
   providers: listOf((value) => value),
   loginSeconds: withDefault(integer({ min: 30, max: 3600 }), 600),
   replayStore: optional(havingMethods<ReplayStore>('remember')),
-  edge: allOptional({ max: withDefault(integer({ min: 1 }), 60), windowSeconds: withDefault(integer({ min: 1, max: 86_400 }), 60) }),
+  edge: edgeLimitReader(60),
   fetch: withDefault(functionOf<Fetch>(), async (url, init) => await fetch(url, init)),
   clock: withDefault(functionOf<() => number>(), Date.now)
 })

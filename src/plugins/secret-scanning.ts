@@ -6,7 +6,7 @@ import { endLeakedKeys } from '../authn/leaked-keys.ts'
 import { readPepperBytes } from '../pepper.ts'
 import { readUrl, type Fetch } from '../bounded-fetch.ts'
 import { functionOf, havingMethods, integer, object, string, withDefault } from '../options.ts'
-import { edgeLimit, readEdgeLimit, type EdgeLimitOptions } from './edge-limit.ts'
+import { edgeLimit, edgeLimitReader, type EdgeLimitOptions } from './edge-limit.ts'
 
 export interface SecretScanningOptions {
   /** Whose keys are ended when they are found in public. */
@@ -39,7 +39,7 @@ const readOptions = object({
   maxBytes: withDefault(integer({ min: 1 }), 1_048_576),
   timeoutMs: withDefault(integer({ min: 1, max: 60_000 }), 5_000),
   cooldownSeconds: withDefault(integer({ min: 1 }), 120),
-  edge: readEdgeLimit,
+  edge: edgeLimitReader(300),
   fetch: withDefault(functionOf<Fetch>(), async (url, init) => await fetch(url, init)),
   clock: withDefault(functionOf<() => number>(), Date.now)
 })

@@ -92,7 +92,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   const options = {
     mode: config.mode,
     models: await modelsOf(config, data),
-    authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
+    authenticate: { authenticators, ...config.redis !== undefined && { edge: { limiter } }, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { ...tiers, limiter, ...load !== undefined && { load: loadControl(load) } },
     ...limitsConcurrency(tiers.tiers) && { concurrency: { store: concurrency } },
     authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
