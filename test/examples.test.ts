@@ -85,7 +85,7 @@ t.test('every TypeScript block of the documentation compiles', async (t) => {
 
 t.test('every command of the documentation exists', async (t) => {
   const verbs = new Set<string>()
-  for (const { text } of blocks('sh')) for (const [, verb = ''] of text.matchAll(/^model-guard (\w+ \w+)/gm)) verbs.add(verb)
+  for (const { text } of blocks('sh')) for (const [, verb = ''] of text.matchAll(/^model-guard (\w+ [\w-]+)/gm)) verbs.add(verb)
   t.ok(verbs.size > 0)
   const { stderr } = await run(process.execPath, [path.join(root, 'dist', 'src', 'cli', 'main.js')])
   for (const verb of verbs) t.match(stderr, `model-guard ${verb} `)

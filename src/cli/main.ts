@@ -4,6 +4,7 @@ import { nearestWord } from '../options.ts'
 import { auditVerify } from './audit.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
+import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
 import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
 import { policyReplay } from './policy-replay.ts'
@@ -32,6 +33,11 @@ const verbs: Readonly<Record<string, Verb>> = {
   'policy usage': policyUsage,
   'audit verify': auditVerify,
   'tokens deny': tokensDeny,
+  'limits list-blocks': limitsListBlocks,
+  'limits unblock': limitsUnblock,
+  'limits raise': limitsRaise,
+  'limits exceptions': limitsExceptions,
+  'limits end': limitsEnd,
   routes,
   serve
 }

@@ -11,6 +11,8 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
+import type { Approval } from '../limits/approval.ts'
+import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
@@ -51,13 +53,22 @@ const readLoginProvider = anyThat((value): value is ServerLoginProvider =>
 // Read in full by `jwt`.
 const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value === 'object' && value !== null, 'the options of an issuer')
 
-/** What tiers may spend, and how load is shed. */
+/** What tiers may spend, how load is shed, and who is blocked or may have other limits. */
 export interface ServerLimits extends TierOptions {
   /** Sheds load by tier. Default: where the tiers are this server's own, in their order; where they were given, none is shed, for nobody said which is lowest. */
   readonly load?: Omit<LoadControlOptions, 'signals' | 'now'>
+  /** When a principal that is refused again and again is blocked, and for how long; `off`: never. Default: as in {@link BackoffOptions}. */
+  readonly backoff?: BackoffOptions | 'off'
+  /** Who may approve an exception: `another` than who asked for it and than whom it is for, or `anyone`. Default `another`. */
+  readonly approval?: Approval
 }
 
-const readLimits: Reader<ServerLimits> = object({ ...tierShape, load: optional(object(loadShape)) })
+const readLimits: Reader<ServerLimits> = object({
+  ...tierShape,
+  load: optional(object(loadShape)),
+  backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
+  approval: optional(oneOf<Approval>('another', 'anyone'))
+})
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */

@@ -17,6 +17,7 @@ import type { ModeChange } from '../limits/resilient-limiter.ts'
 import { limitsConcurrency } from '../limits/tiers.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
+import { recordLimitChanges } from '../plugins/limit-changes.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
@@ -28,6 +29,7 @@ import type { DataFolder } from './data-folder.ts'
 import { askedPolicy, offerDecisions } from './decision-point.ts'
 import { offerLogin, openSessions } from './login.ts'
 import { openInference } from './open-inference.ts'
+import { openLimits, type OperatorLimits } from './open-limits.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
@@ -64,10 +66,11 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   app.setErrorHandler(sendError)
   app.addHook('onClose', async () => { await keys.store.close() })
   try {
-    await guard(app, parts)
+    const limits = await openLimits(app, config, parts.data, keys.pepper)
+    await guard(app, parts, limits)
     if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
     await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
-    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store })
+    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits })
   } catch (error) {
     // What was opened until then is let go of: folders are locked, workers run.
     await app.close()
@@ -76,8 +79,8 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   return app
 }
 
-async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
-  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, ...tiers } } = config
+async function guard (app: FastifyInstance, { config, data, keys }: ServerParts, { blocks, exceptions }: OperatorLimits): Promise<void> {
+  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, backoff, tiers, defaultTier } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
   const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
@@ -93,8 +96,8 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...config.redis !== undefined && { edge: { limiter } }, ...proxyCertificateOf(clientCertificates) },
-    rateLimit: { ...tiers, limiter, ...load !== undefined && { load: loadControl(load) } },
-    ...limitsConcurrency(tiers.tiers) && { concurrency: { store: concurrency } },
+    rateLimit: { tiers, defaultTier, limiter, backoff, blocks, exceptions, ...load !== undefined && { load: loadControl(load) } },
+    ...limitsConcurrency(tiers) && { concurrency: { store: concurrency } },
     authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
@@ -104,6 +107,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
   await app.register(modelGuard, { ...options, audit })
+  await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)
   if (watched !== null) await offerDecisions(app, watched, config)

@@ -7,6 +7,8 @@ export interface DataFolder {
   readonly firstKeys: string
   /** Tokens that count no more. */
   readonly denials: string
+  /** Limits of single principals. */
+  readonly exceptions: string
   readonly policy: string
   readonly models: string
   readonly audit: string
@@ -31,6 +33,7 @@ export function dataFolder (root: string): DataFolder {
     keys: path.join(root, 'keys.json'),
     firstKeys: path.join(root, 'first-keys.json'),
     denials: path.join(root, 'denials.json'),
+    exceptions: path.join(root, 'limit-exceptions.json'),
     policy: path.join(root, 'policy.yaml'),
     models: path.join(root, 'models'),
     audit: path.join(root, 'audit'),

@@ -23,6 +23,16 @@ tests:
     action: read
     resource: { type: key, id: all }
     expect: deny
+  - name: an admin may give a principal other limits
+    principal: { id: root, org: acme, roles: [admin] }
+    action: raise
+    resource: { type: limit, id: all }
+    expect: allow
+  - name: an analyst may not, nor lift a block
+    principal: { id: ann, org: acme, roles: [analyst] }
+    action: lift
+    resource: { type: block, id: all }
+    expect: deny
   - name: an analyst of another org gets nothing
     principal: { id: eve, org: other, roles: [analyst] }
     action: predict

@@ -1,0 +1,100 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { guardError, isGuardError } from '../errors.ts'
+import { readName } from '../limits/approval.ts'
+import type { Block } from '../limits/block.ts'
+import type { LimitException } from '../limits/exception.ts'
+import type { NewException } from '../limits/exceptions.ts'
+import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
+import { fixed, resource, type ResourceResolver } from '../plugins/resource.ts'
+import { parseStrictJson } from '../strict-json.ts'
+import type { OperatorLimits } from './open-limits.ts'
+
+const bodyLimit = 65_536
+const maxListed = 1000
+
+/** A moment as RFC 3339 writes it, in UTC: milliseconds since the epoch. */
+const readTime: Reader<number> = (value, path) => {
+  const expected = 'a time in UTC, as 2030-01-31T12:00:00Z'
+  const time = Date.parse(string(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/, expected)(value, path))
+  if (Number.isNaN(time)) throw optionInvalid(path, expected, value)
+  return time
+}
+
+const given = (value: unknown): unknown => value
+// Who approves is who asks for it: whatever the body says of that is refused.
+const readBody = object({ principal: given, quotas: given, models: given, until: optional(readTime), requestedBy: given, reason: given })
+const readQuery = object({ requestedBy: optional(readName) })
+
+type Named = FastifyRequest<{ Params: { principal: string } }>
+
+/**
+ * What an operator may ask about limits over HTTP. What is judged names no principal, or its id would stand in the log: of whom a change is, the
+ * record of the change says by pseudonym.
+ */
+export async function adminLimits (app: FastifyInstance, { blocks, exceptions }: OperatorLimits): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) => parseStrictJson(body))
+  app.addHook('onRequest', async (_request, reply) => { void reply.header('cache-control', 'no-store') })
+
+  app.get('/exceptions', may('read', 'limit'), async () => ({ exceptions: (await exceptions.list()).map(publicException) }))
+
+  app.post('/exceptions', { ...may('raise', 'limit'), bodyLimit }, async (request, reply) => {
+    const exception = await understood(async () => await exceptions.raise({ ...readBody(request.body, 'exception'), approvedBy: callerOf(request) } as NewException))
+    return await reply.code(201).send(publicException(exception))
+  })
+
+  app.delete('/exceptions/:principal', may('end', 'limit'), async (request: Named, reply) => {
+    const { principal } = request.params
+    const ended = await understood(async () => await exceptions.end(principal, approvedOf(request)))
+    return await answer(reply, ended, { principal, ended })
+  })
+
+  app.get('/blocks', may('read', 'block'), async () => {
+    const all = blocks.list()
+    return { blocks: all.slice(0, maxListed).map(publicBlock), total: all.length }
+  })
+
+  app.delete('/blocks/:principal', may('lift', 'block'), async (request: Named, reply) => {
+    const { principal } = request.params
+    const lifted = await understood(async () => await blocks.lift(principal, approvedOf(request)))
+    return await answer(reply, lifted, { principal, lifted })
+  })
+}
+
+function may (action: string, type: string): { readonly config: { readonly access: { readonly action: string, readonly resource: ResourceResolver } } } {
+  return { config: { access: { action, resource: resource(type, fixed('all')) } } }
+}
+
+function approvedOf (request: FastifyRequest): { readonly requestedBy: string, readonly approvedBy: string } {
+  const approvedBy = callerOf(request)
+  return { requestedBy: readQuery(request.query, 'query').requestedBy ?? approvedBy, approvedBy }
+}
+
+function callerOf ({ principal }: FastifyRequest): string {
+  // Judged routes have one; without one, nothing is approved.
+  return principal?.id ?? ''
+}
+
+/** What the caller wrote wrongly is the caller's mistake, not the server's. */
+async function understood<T> (work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isGuardError(error, 'FMG_ERR_OPTION_INVALID')) throw error
+    throw guardError('FMG_ERR_REQUEST_INVALID', { detail: error.message.replace('option invalid: ', ''), reason: 'limits-invalid', cause: error })
+  }
+}
+
+async function answer (reply: FastifyReply, isDone: boolean, body: object): Promise<FastifyReply> {
+  return await reply.code(isDone ? 200 : 404).send(body)
+}
+
+/** An exception for people and programs: times as RFC 3339 writes them. */
+export function publicException ({ principal, quotas, models, until, requestedBy, approvedBy, reason, madeAt }: LimitException): object {
+  return { principal, quotas, models, until: until === undefined ? null : new Date(until).toISOString(), requestedBy, approvedBy, reason, madeAt: new Date(madeAt).toISOString() }
+}
+
+/** A block for people and programs. */
+export function publicBlock ({ principal, seconds, until, level }: Block): object {
+  return { principal, seconds, until: new Date(until).toISOString(), level }
+}
