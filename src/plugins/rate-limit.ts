@@ -5,7 +5,6 @@ import { countViolations } from '../limits/backoff.ts'
 import { readBackoff, type Backoff, type BackoffOptions } from '../limits/block.ts'
 import type { Blocks } from '../limits/blocks.ts'
 import { charger, type Verdict } from '../limits/charger.ts'
-import type { Charged } from '../limits/consume-both.ts'
 import type { Exceptions } from '../limits/exceptions.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
 import type { Limiter } from '../limits/limiter.ts'
@@ -21,7 +20,9 @@ import { refuseUnknownModels } from './limited-models.ts'
 import { shedLoad } from './load.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
+import { noteAnswers } from './request-work.ts'
 import { rulesOf } from './route-rules.ts'
+import { charged, neverRan, settler } from './settle.ts'
 
 export interface RateLimitOptions extends TierOptions {
   readonly limiter: Limiter
@@ -34,16 +35,6 @@ export interface RateLimitOptions extends TierOptions {
   /** Sheds load by these tiers, before anything is charged. Default: nothing is shed. */
   readonly load?: LoadControl
   readonly mode?: Mode
-}
-
-/** Under which a request holds what it was charged. */
-export const charged = Symbol('fastify-model-guard.charged')
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Only where rateLimit is registered; `null` until something was charged. */
-    [charged]?: readonly Charged[] | null
-  }
 }
 
 /** Option `backoff`: `null` when it is off. */
@@ -76,7 +67,9 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
   const violations = backoff === null ? null : countViolations(limiter, blocks, backoff, (error) => { app.log.error({ err: error }, 'a block is not recorded') })
   const charging = charger({ limiter, tiers, blocks, exceptions, violations, shedding })
   const waiting = new WeakSet<FastifyRequest>()
+  const settling = settler(limiter)
   app.decorateRequest(charged, null)
+  noteAnswers(app)
 
   app.addHook('onRequest', function chargeRequest (request, reply, done) {
     const { cost } = rulesOf(request)
@@ -96,6 +89,11 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     // Asked in onRequest alone: a policy that was read again since must not have a request charged twice, or never.
     if (request.principal === null || !waiting.has(request)) done()
     else chargeTo(request.principal, cost, request, reply, done)
+  })
+
+  app.addHook('onError', function giveBack (request, _reply, error, done) {
+    if (neverRan(request, error)) settling.settle(request, 1)
+    done()
   })
 
   app.addHook('onReady', async () => {
@@ -129,6 +127,7 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
     }
     const conclude = (verdict: Verdict): void => {
       request[charged] = verdict.charged
+      if (verdict.refusal === undefined) settling.watch(request, reply)
       if (verdict.judged !== undefined) tell(reply, verdict.judged)
       if (verdict.refusal === undefined) done()
       else refuse(verdict.refusal, mode, request, reply, done)

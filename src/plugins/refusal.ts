@@ -12,6 +12,12 @@ export const readMode = withDefault(oneOf<Mode>('enforce', 'observe'), 'enforce'
 const drainBytes = 65_536
 
 const observed = new WeakMap<FastifyRequest, GuardError>()
+const refusals = new WeakSet<Error>()
+
+/** Whether this error ended a request before its handler was reached. */
+export function isRefusal (error: Error): boolean {
+  return refusals.has(error)
+}
 
 /** What would have ended this request, had the guard not been in observe mode. */
 export function observedRefusal (request: FastifyRequest): GuardError | undefined {
@@ -22,6 +28,7 @@ export function observedRefusal (request: FastifyRequest): GuardError | undefine
 export function refuse (error: unknown, mode: Mode, request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
   const refusal = isGuardError(error) ? error : guardError('FMG_ERR_ACCESS_DENIED', { reason: 'check-failed', cause: error })
   if (mode === 'enforce') {
+    refusals.add(refusal)
     if (isLargeUpload(request)) void reply.header('connection', 'close')
     // Set here too: an error handler of the server's own would not copy them from the error.
     if (refusal.headers !== undefined) void reply.headers(refusal.headers)

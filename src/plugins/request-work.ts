@@ -12,6 +12,8 @@ const unansweredMs = 60_000
 export class RequestWork {
   /** Milliseconds that the model ran for this request until now. */
   computeMs = 0
+  /** Runs of the model that go on. */
+  runs = 0
   readonly #after: (milliseconds: number, callback: () => void) => () => void
   readonly #callbacks: (() => void)[] = []
   #parts = 0
@@ -103,6 +105,12 @@ export function computeMsOf (request: WorkingRequest): number | undefined {
   return computeMs > 0 ? computeMs : undefined
 }
 
+/** Whether a model has run for this request, or does. */
+export function hasRun (request: WorkingRequest): boolean {
+  const work = request[ofRequest]
+  return work !== undefined && (work.computeMs > 0 || work.runs > 0)
+}
+
 /** Has the work of the requests of this scope know when they are answered. */
 export function noteAnswers (app: FastifyInstance): void {
   if (app.hasDecorator(noting)) return
@@ -130,9 +138,11 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
       // Its slots are free, its charge is settled, and nobody waits for what it would give.
       if (work.isOver) throw guardError('FMG_ERR_MODEL_FAILED', { reason: 'request-over' })
       const end = work.begin()
+      work.runs++
       return await handle.run(inputs, {
         ...options,
         ended (run) {
+          work.runs--
           work.computeMs += run.computeMs
           end()
           options?.ended?.(run)

@@ -1,8 +1,25 @@
 import type { FastifyRequest } from 'fastify'
+import type { MeasuredRun } from '../model/session.ts'
 import { readAccess, type Access } from './access.ts'
 
-/** What a request costs, in whole units of at least 1: a number, or worked out from the parsed body. */
-export type Cost = number | ((request: FastifyRequest) => number)
+/** What a request costs before it runs, in whole units of at least 1: a number, or worked out from the parsed body. */
+export type ForeseenCost = number | ((request: FastifyRequest) => number)
+
+/** What a request costs once it is known what it took. */
+export interface MeasuredCost {
+  /** Charged before it runs, so that nobody starts what they cannot pay for. */
+  readonly reserve: ForeseenCost
+  /**
+   * What it cost, told once it is really over, however it ended: later than its answer where its client left or a run went on. Rounded up
+   * to whole units, and at least 1; more than the reserve is spent even beyond a quota.
+   * @param measured what the runs of `request.model` took together; 0 ms when none began, and in servers with their own model, which keep
+   * what they measure with the request.
+   */
+  readonly settle: (request: FastifyRequest, measured: MeasuredRun) => number
+}
+
+/** What a request costs. */
+export type Cost = ForeseenCost | MeasuredCost
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -22,14 +39,17 @@ export const verifiesItself = Symbol('fastify-model-guard.verifiesItself')
 export interface RouteRules {
   /** `authenticated` for an unknown path, so that strangers do not learn which paths exist; `undefined` for a route that does not say. */
   readonly access: Access | undefined
-  readonly cost: Cost
+  /** What is charged before it runs. */
+  readonly cost: ForeseenCost
+  /** Tells what it cost when it is over; `undefined` where that is known before. */
+  readonly settle: MeasuredCost['settle'] | undefined
   readonly isRecorded: boolean
   readonly verifiesItself: boolean
   /** What records say was asked for: the policy's action, or method and route. Never the URL as sent, which may hold anything. */
   readonly action: string
 }
 
-const ofUnknownPath: RouteRules = { access: 'authenticated', cost: 1, isRecorded: true, verifiesItself: false, action: 'unknown-path' }
+const ofUnknownPath: RouteRules = { access: 'authenticated', cost: 1, settle: undefined, isRecorded: true, verifiesItself: false, action: 'unknown-path' }
 
 const ofRoutes = new WeakMap<object, RouteRules>()
 const ofRequest = Symbol('fastify-model-guard/route-rules')
@@ -50,9 +70,10 @@ function rulesOfRoute (route: FastifyRequest['routeOptions']): RouteRules {
 
 function readRules ({ config, method, url }: FastifyRequest['routeOptions']): RouteRules {
   const access = readAccess(config.access)
+  const { cost = 1 } = config
   return {
     access,
-    cost: config.cost ?? 1,
+    ...typeof cost === 'object' ? { cost: cost.reserve, settle: cost.settle } : { cost, settle: undefined },
     isRecorded: config.audit !== 'none' || access !== 'public',
     verifiesItself: config[verifiesItself] === true,
     action: typeof access === 'object' ? access.action : `${String(method).toLowerCase()} ${String(url)}`

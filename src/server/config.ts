@@ -143,7 +143,9 @@ const readConfig = object({
   }),
   models: allOptional({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),
-    queueLimit: withDefault(integer({ min: 1 }), 64)
+    queueLimit: withDefault(integer({ min: 1 }), 64),
+    /** With it a prediction costs one unit for each millisecond that the model ran, and so many are charged before. Default: a prediction costs one unit. */
+    reserveMs: optional(integer({ min: 1 }))
   }),
   /** Largest request body. Default 64 MiB. */
   maxBodyBytes: withDefault(integer({ min: 1 }), 67_108_864)

@@ -28,7 +28,7 @@ import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { askedPolicy, offerDecisions } from './decision-point.ts'
 import { offerLogin, openSessions } from './login.ts'
-import { openInference } from './open-inference.ts'
+import { openInference, type OpenInferenceOptions } from './open-inference.ts'
 import { openLimits, type OperatorLimits } from './open-limits.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
@@ -69,7 +69,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
     const limits = await openLimits(app, config, parts.data, keys.pepper)
     await guard(app, parts, limits)
     if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
-    await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion })
+    await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion, ...costOf(config) })
     await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits })
   } catch (error) {
     // What was opened until then is let go of: folders are locked, workers run.
@@ -139,11 +139,17 @@ async function auditOf ({ audit: { durability, principalAttributes } }: ServerCo
   return { log, identities, principalAttributes }
 }
 
+/** A prediction costs what it took, where the server is told to measure it. */
+function costOf ({ models: { reserveMs } }: ServerConfig): Pick<OpenInferenceOptions, 'cost'> {
+  return reserveMs === undefined ? {} : { cost: { reserve: reserveMs, settle: (_request, { computeMs }) => computeMs } }
+}
+
 /** Every folder below `models/` is a sealed bundle of that name, signed by this server's own key. */
-async function modelsOf ({ models }: ServerConfig, data: DataFolder): Promise<ModelsOptions> {
+async function modelsOf ({ models: { timeoutMs, queueLimit } }: ServerConfig, data: DataFolder): Promise<ModelsOptions> {
   const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
   return {
-    ...models,
+    timeoutMs,
+    queueLimit,
     models: Object.fromEntries(folders.map(({ name }) => [name, { directory: path.join(data.models, name) }])),
     keys: [await keyFromFile(data.modelWrappingKey)],
     trust: { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }

@@ -1,5 +1,5 @@
 export { defaultConfig, loadConfig, type ServerConfig } from './config.ts'
 export { createServer, type ServerParts } from './create-server.ts'
 export { dataFolder, type DataFolder } from './data-folder.ts'
-export { openInference } from './open-inference.ts'
+export { openInference, type OpenInferenceOptions } from './open-inference.ts'
 export { runServer, stopServer, type RunningServer } from './run-server.ts'

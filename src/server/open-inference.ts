@@ -3,16 +3,25 @@ import { guardError } from '../errors.ts'
 import type { TensorMetadata } from '../model/tensor.ts'
 import type { ModelHandle } from '../plugins/models.ts'
 import { model, param } from '../plugins/resource.ts'
+import type { Cost } from '../plugins/route-rules.ts'
 import { readInferRequest, type InferBody } from './infer-request.ts'
 import { writeInferResponse } from './infer-response.ts'
 
 const jsonLengthHeader = 'inference-header-content-length'
 
+export interface OpenInferenceOptions {
+  /** Of the server. */
+  readonly name: string
+  readonly version: string
+  /** What a prediction costs. Default 1. */
+  readonly cost?: Cost
+}
+
 /**
  * The Open Inference Protocol v2 over HTTP with the binary tensor data extension, so that KServe and Triton clients work against it.
  * Health is public, server metadata is for any principal, a model's routes are judged by the policy (`read`, `predict`).
  */
-export async function openInference (app: FastifyInstance, { name, version }: { readonly name: string, readonly version: string }): Promise<void> {
+export async function openInference (app: FastifyInstance, { name, version, cost = 1 }: OpenInferenceOptions): Promise<void> {
   const versioned = model(param('model'), { version: param('version') })
 
   // A health probe leaves no record: it asks nothing of anyone.
@@ -31,7 +40,7 @@ export async function openInference (app: FastifyInstance, { name, version }: { 
         const { id, ready } = handleOf(request)
         return await sendReadiness(reply, ready, { name: id, ready })
       })
-      scope.post(`${path}/infer`, { config: { access: { action: 'predict', resource: versioned } } }, infer)
+      scope.post(`${path}/infer`, { config: { access: { action: 'predict', resource: versioned }, cost } }, infer)
     }
   })
 }

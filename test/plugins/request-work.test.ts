@@ -110,6 +110,8 @@ function handModel (): { handle: ModelHandle, asked: () => number, end: (run: Me
   const handle = {
     id: 'fraud',
     ready: true,
+    waitMs: 3,
+    runMs: 4,
     run: async (_inputs: unknown, options: { ended?: typeof ended } = {}) => {
       asked++
       ended = options.ended ?? ended
@@ -126,7 +128,7 @@ t.test('a run belongs to its request until it has really ended, whenever it was 
   let over = 0
   workOf(of).whenOver(reply, () => { over++ })
   const model = modelFor(of, handle)
-  t.match(model, { id: 'fraud', ready: true })
+  t.match(model, { id: 'fraud', ready: true, waitMs: 3, runMs: 4 })
   let told = 0
   await model.run({}, { ended: ({ computeMs }) => { told += computeMs } })
   raw.emit('close')
