@@ -1,21 +1,28 @@
 import type { Charge, LimitOutcome, LimitRequest } from './limiter.ts'
 
+/** What of a lease came from the share of the sharer, in one window with shares. */
+interface Part { ofShare: number }
+
 /** What a request took from a lease. Said to the limiter itself, it is the charge of that request alone. */
 export class LeasedCharge implements Charge {
   readonly lease: Lease
-  readonly pooled: readonly number[]
+  readonly parts: readonly { readonly part: Part, readonly pooled: number }[]
 
-  constructor (lease: Lease, pooled: readonly number[]) {
+  constructor (lease: Lease, parts: LeasedCharge['parts']) {
     this.lease = lease
-    this.pooled = pooled
+    this.parts = parts
   }
 
   get at (): number {
     return this.lease.charge.at
   }
+
+  get pooled (): readonly number[] {
+    return this.parts.map(({ pooled }) => pooled)
+  }
 }
 
-const nothingPooled: readonly number[] = []
+const nothingShared: LeasedCharge['parts'] = []
 
 /** Units that were debited before anybody used them. */
 export class Lease {
@@ -28,7 +35,7 @@ export class Lease {
   /** Milliseconds; when the window that bound has more room. */
   readonly #resetsAt: number
   /** For each window with shares, what came from the share of the sharer. The rest is of the pool. */
-  readonly #ofShare: number[]
+  readonly #parts: readonly Part[]
   #left: number
 
   /** @param askedAt milliseconds; the units were debited then or later. */
@@ -39,7 +46,7 @@ export class Lease {
     this.expiresAt = askedAt + lifetimeMs
     this.#resetsAt = askedAt + outcome.resetSeconds * 1000
     this.#left = request.cost
-    this.#ofShare = charge.pooled.map((pooled) => request.cost - pooled)
+    this.#parts = charge.pooled.map((pooled) => ({ ofShare: request.cost - pooled }))
   }
 
   /** What the limiter would have answered, or `undefined` when there is not enough left. What other nodes take meanwhile is not known here. */
@@ -58,10 +65,10 @@ export class Lease {
   }
 
   /** Puts back what a request took and did not use. @returns whether it is of use here. */
-  putBack (units: number, { pooled }: Charge, now: number): boolean {
+  putBack (units: number, { parts }: LeasedCharge, now: number): boolean {
     if (this.#left === 0 || now >= this.expiresAt) return false
     this.#left += units
-    for (const [index, ofPool] of pooled.entries()) this.#ofShare[index] = (this.#ofShare[index] ?? 0) + Math.max(0, units - ofPool)
+    for (const { part, pooled } of parts) part.ofShare += Math.max(0, units - pooled)
     return true
   }
 
@@ -70,16 +77,16 @@ export class Lease {
     const left = this.#left
     this.#left = 0
     if (left === 0) return undefined
-    return { request: { ...this.request, cost: left }, charge: { at: this.charge.at, pooled: this.#ofShare.map((ofShare) => left - ofShare) } }
+    return { request: { ...this.request, cost: left }, charge: { at: this.charge.at, pooled: this.#parts.map(({ ofShare }) => left - ofShare) } }
   }
 
   /** The share first: what comes from the pool is given back first. */
-  #takeParts (cost: number): readonly number[] {
-    if (this.#ofShare.length === 0) return nothingPooled
-    return this.#ofShare.map((ofShare, index) => {
-      const taken = Math.min(cost, ofShare)
-      this.#ofShare[index] = ofShare - taken
-      return cost - taken
+  #takeParts (cost: number): LeasedCharge['parts'] {
+    if (this.#parts.length === 0) return nothingShared
+    return this.#parts.map((part) => {
+      const taken = Math.min(cost, part.ofShare)
+      part.ofShare -= taken
+      return { part, pooled: cost - taken }
     })
   }
 }

@@ -24,8 +24,8 @@ export class OutstandingUnits {
   release ({ group, budgets, cost }: LimitRequest): void {
     for (const { key } of budgets) {
       const id = idOf(group, key)
-      const rest = (this.#held.get(id) ?? cost) - cost
-      if (rest > 0) this.#held.set(id, rest)
+      const held = this.#held.get(id)
+      if (held !== undefined && held > cost) this.#held.set(id, held - cost)
       else this.#held.delete(id)
     }
   }
