@@ -5,9 +5,10 @@ import { authz } from './authz.ts'
 import type { Bench } from './bench.ts'
 import { health } from './health.ts'
 import { http } from './http.ts'
+import { limits } from './limits.ts'
 import { load } from './load.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health, load }
+const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health, limits, load }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'
