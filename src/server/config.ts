@@ -13,6 +13,7 @@ import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
+import type { WhenUnavailable } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
@@ -55,9 +56,11 @@ const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value ==
 export interface ServerLimits extends TierOptions {
   /** Sheds load by tier. Default: where the tiers are this server's own, in their order; where they were given, none is shed, for nobody said which is lowest. */
   readonly load?: Omit<LoadControlOptions, 'signals' | 'now'>
+  /** What is done with the tiers' `concurrency` while Redis cannot be reached, as each window says for itself. Default `deny`. */
+  readonly concurrencyWhenUnavailable?: WhenUnavailable
 }
 
-const readLimits: Reader<ServerLimits> = object({ ...tierShape, load: optional(object(loadShape)) })
+const readLimits: Reader<ServerLimits> = object({ ...tierShape, load: optional(object(loadShape)), concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local')) })
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */

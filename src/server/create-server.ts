@@ -77,7 +77,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts): Promise<void> {
-  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, ...tiers } } = config
+  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, defaultTier, tiers } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
   const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
@@ -93,8 +93,8 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts)
     mode: config.mode,
     models: await modelsOf(config, data),
     authenticate: { authenticators, ...proxyCertificateOf(clientCertificates) },
-    rateLimit: { ...tiers, limiter, ...load !== undefined && { load: loadControl(load) } },
-    ...limitsConcurrency(tiers.tiers) && { concurrency: { store: concurrency } },
+    rateLimit: { defaultTier, tiers, limiter, ...load !== undefined && { load: loadControl(load) } },
+    ...limitsConcurrency(tiers) && { concurrency: { store: concurrency } },
     authorize: { policy, ...shadow !== undefined && { shadow }, context: () => ({ environment: config.environment }) },
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
