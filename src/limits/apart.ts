@@ -39,7 +39,7 @@ interface Planned {
   readonly plan: OutagePlan
 }
 
-/** Of a request under windows that are not enforced. */
+/** Of a request of which nothing is counted. */
 const nothing: Charge = Object.freeze({ at: 0, pooled: [] })
 
 export function apart ({ nodes, maxKeys, now }: ApartOptions): Apart {
@@ -102,8 +102,7 @@ export function apart ({ nodes, maxKeys, now }: ApartOptions): Apart {
 }
 
 function unlimited ({ budgets }: LimitRequest): LimitOutcome {
-  const [window] = budgets.flatMap(({ windows }) => windows)
-  if (window === undefined) throw unavailable('limiter-outage')
+  const window = budgets.flatMap(({ windows }) => windows).reduce((first) => first)
   return { allowed: true, window, remaining: window.quota, resetSeconds: 0, retryAfterSeconds: 0, charge: nothing }
 }
 

@@ -5,10 +5,10 @@ import type { Concurrency } from '../limits/concurrency.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { liveNodes } from '../limits/live-nodes.ts'
 import { redisConcurrency } from '../limits/redis-concurrency.ts'
-import { redisLimiter } from '../limits/redis-limiter.ts'
+import { redisLimiter, type RedisLike } from '../limits/redis-limiter.ts'
 import { resilientLimiter, type ModeChange, type ResilientLimiter } from '../limits/resilient-limiter.ts'
 import type { ServerConfig } from './config.ts'
-import { connectRedis, type ConnectedRedis } from './connect-redis.ts'
+import { connectRedis } from './connect-redis.ts'
 import type { RedisPlace } from './redis-place.ts'
 
 /** What counts for all nodes together. */
@@ -23,7 +23,7 @@ export interface SharedLimits {
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every window denies without it: a mistyped address is told at once.
  */
-export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
+export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, concurrencyWhenUnavailable } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
   const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
@@ -36,17 +36,22 @@ export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { l
     }
     app.log.error({ err: cause }, 'this node starts without Redis: it enforces no part of a limit until it was known to the others')
   }
-  return { limiter: limiterWith(app, client, onModeChange), concurrency: redisConcurrency({ client }) }
+  const nodes = liveNodes({ client })
+  app.addHook('onClose', async () => { nodes.stop() })
+  const limiter = resilientLimiter({ limiter: redisLimiter({ client }), nodes, onModeChange })
+  app.addHook('onClose', async () => { limiter.stop() })
+  const concurrency = redisConcurrency({ client: unlessOut(client, limiter), ...concurrencyWhenUnavailable !== undefined && { whenUnavailable: concurrencyWhenUnavailable }, nodes: () => nodes.highest })
+  return { limiter, concurrency }
 }
 
-function limiterWith (app: FastifyInstance, client: ConnectedRedis, onModeChange: (change: ModeChange) => void): ResilientLimiter {
-  const nodes = liveNodes({ client })
-  const limiter = resilientLimiter({ limiter: redisLimiter({ client }), nodes, onModeChange })
-  app.addHook('onClose', async () => {
-    limiter.stop()
-    nodes.stop()
-  })
-  return limiter
+/** What is asked beside the limiter does not wait for a Redis of which the limiter knows that it does not answer. */
+function unlessOut (client: RedisLike, limiter: ResilientLimiter): RedisLike {
+  return {
+    async call (command, ...args) {
+      if (limiter.mode === 'outage') throw new Error('Redis was not asked: it does not answer')
+      return await client.call(command, ...args)
+    }
+  }
 }
 
 /** Leaves a record and a log line of each change of who decides about limits. */

@@ -19,9 +19,9 @@ const tiers = { standard: tier('deny'), open: tier('allow'), halved: tier('local
 
 interface Logged { readonly msg?: string, readonly before?: string, readonly mode?: string, readonly err?: { readonly code?: string } }
 
-async function serve (redis: string, data: string, limited: Partial<typeof tiers> = tiers): Promise<{ server: RunningServer, logged: Logged[], ask: (tier: string) => Promise<Response> }> {
+async function serve (redis: string, data: string, limited: Partial<typeof tiers> = tiers, more: Partial<ServerConfig['limits']> = {}): Promise<{ server: RunningServer, logged: Logged[], ask: (tier: string) => Promise<Response> }> {
   const logged: Logged[] = []
-  const config = { ...defaultConfig, data, redis, listen: { ...defaultConfig.listen, port: 0 }, limits: { defaultTier: Object.keys(limited)[0] ?? '', tiers: limited as typeof tiers } }
+  const config = { ...defaultConfig, data, redis, listen: { ...defaultConfig.listen, port: 0 }, limits: { defaultTier: Object.keys(limited)[0] ?? '', tiers: limited as typeof tiers, ...more } }
   const server = await runServer(config, { level: 'warn', stream: { write: (line) => { logged.push(JSON.parse(line) as Logged) } } })
   const { store, pepper } = await openKeys(config, server.data)
   const keys = new Map<string, string>()
@@ -58,6 +58,22 @@ t.test('without Redis each tier does as it says, and log and records tell when a
     { status: 'success', reason: 'limiter-error', detail: { before: 'shared', after: 'outage' } },
     { status: 'success', detail: { before: 'outage', after: 'shared' } }
   ])
+})
+
+t.test('requests in flight are counted, refused or let pass as the configuration says', async (t) => {
+  const folder = t.testdir()
+  const counted = { open: { ...tiers.open, concurrency: { principal: 4 } } }
+  for (const [concurrencyWhenUnavailable, status] of [[undefined, 503], ['deny', 503], ['allow', 200]] as const) {
+    const redis = await startPrivateRedis()
+    t.teardown(redis.stop)
+    const { server, logged, ask } = await serve(redis.url, path.join(folder, String(concurrencyWhenUnavailable)), counted, { concurrencyWhenUnavailable })
+    t.teardown(() => stopServer(server.app))
+    while ((await ask('open')).status === 401);
+    t.equal((await ask('open')).status, 200)
+    process.kill(redis.pid, 'SIGSTOP')
+    while (!logged.some(({ mode }) => mode === 'outage')) await ask('open')
+    t.equal((await ask('open')).status, status)
+  }
 })
 
 t.test('a server starts without Redis where some tier can be served, and not where none can', async (t) => {
