@@ -20,6 +20,8 @@ export interface ExceptionOptions {
   readonly tiers?: TierOptions
   /** Who may approve. Default `another`. */
   readonly approval?: Approval
+  /** Exceptions kept at once, by every node whole in memory. They are made by hand: more than the default of 10,000 are a mistake. */
+  readonly maxExceptions?: number
   /** Told of what listeners throw over changes that others made. Default: a process warning. */
   readonly onError?: (error: unknown) => void
   /** By which exceptions end. Milliseconds since the epoch. Default `Date.now`. */
@@ -32,11 +34,9 @@ export const exceptionOptions = {
   epoch: withDefault(integer({ min: 0 }), 0),
   tiers: optional(readTierOptions),
   approval: readApproval,
+  maxExceptions: withDefault(integer({ min: 1, max: 100_000 }), 10_000),
   now: withDefault(functionOf<() => number>(), Date.now)
 }
-
-/** Exceptions are made by hand: more than these are a mistake, and every node holds all of them. */
-const maxExceptions = 10_000
 
 /** A book of exceptions. */
 export function exceptionBookForm (pepper: Uint8Array, epoch: number): BookForm<LimitException> {
@@ -53,13 +53,13 @@ export function exceptionBookForm (pepper: Uint8Array, epoch: number): BookForm<
   }
 }
 
-type Settings = Required<Pick<ExceptionOptions, 'approval' | 'onError' | 'now'>> & Pick<ExceptionOptions, 'tiers'>
+type Settings = Required<Pick<ExceptionOptions, 'approval' | 'maxExceptions' | 'onError' | 'now'>> & Pick<ExceptionOptions, 'tiers'>
 
 /** Exceptions that are kept in a book. */
-export async function bookExceptions (form: BookForm<LimitException>, open: (onChange: OnChange<LimitException>) => Promise<SharedBook<LimitException>>, { tiers, approval, onError, now }: Settings): Promise<Exceptions> {
+export async function bookExceptions (form: BookForm<LimitException>, open: (onChange: OnChange<LimitException>) => Promise<SharedBook<LimitException>>, { tiers, approval, maxExceptions, onError, now }: Settings): Promise<Exceptions> {
   const raisable = tiers === undefined ? undefined : raisableWindows(tiers)
   let listener: ((change: ExceptionChange) => Promise<void>) | undefined
-  // By principals: what the listener makes of their last change.
+  // By principals, of whom operators made something: what the listener makes of their last change.
   const told = new Map<string, Promise<void>>()
   const book = await open(tell)
 
@@ -101,9 +101,10 @@ export async function bookExceptions (form: BookForm<LimitException>, open: (onC
 
   /** A quota of a window that nobody has would silently be none. */
   function checkNames (quotas: Quotas, model: string | undefined, path: string): void {
-    const known = raisable?.(model)
-    const unknown = Object.keys(quotas).find((name) => known?.has(name) === false)
-    if (unknown !== undefined) throw optionInvalid(`${path}.${unknown}`, `about a window that a tier has: ${[...known ?? []].join(', ') || 'none'}`, quotas)
+    if (raisable === undefined) return
+    const known = raisable(model)
+    const unknown = Object.keys(quotas).find((name) => !known.has(name))
+    if (unknown !== undefined) throw optionInvalid(`${path}.${unknown}`, `about a window that a tier has: ${[...known].join(', ') || 'none'}`, quotas)
   }
 
   async function write (principal: string, change: (before: LimitException | undefined) => LimitException | null): Promise<LimitException | null> {
@@ -117,13 +118,11 @@ export async function bookExceptions (form: BookForm<LimitException>, open: (onC
   }
 
   function tell ({ texts, records }: Book<LimitException>, before: Book<LimitException>): void {
-    for (const [principal, text] of texts) {
-      const exception = records.get(principal)
-      if (listener === undefined || exception === undefined || before.texts.get(principal) === text) continue
+    for (const [principal, exception] of records) {
+      if (listener === undefined || before.texts.get(principal) === texts.get(principal)) continue
       const telling = listener({ kind: exception.endedAt === undefined ? 'raise' : 'end', exception })
       telling.catch(onError)
       told.set(principal, telling)
     }
-    for (const principal of told.keys()) if (!texts.has(principal)) told.delete(principal)
   }
 }

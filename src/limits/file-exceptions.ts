@@ -15,8 +15,8 @@ const readOptions = object({ ...exceptionOptions, file, heartbeatMs, clock, onEr
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when the exceptions are not what their head says.
  */
 export async function fileExceptions (options: FileExceptionsOptions): Promise<Exceptions> {
-  const { pepper, epoch, tiers, approval, now, ...kept } = readOptions(options, 'fileExceptions')
+  const { pepper, epoch, tiers, approval, maxExceptions, now, ...kept } = readOptions(options, 'fileExceptions')
   const form = exceptionBookForm(pepper, epoch)
   const open: Parameters<typeof bookExceptions>[1] = async (onChange) => await fileBook(form, { ...kept, maxStalenessMs: Infinity, onStale: 'serve' }, onChange)
-  return await bookExceptions(form, open, { tiers, approval, now, onError: kept.onError })
+  return await bookExceptions(form, open, { tiers, approval, maxExceptions, now, onError: kept.onError })
 }

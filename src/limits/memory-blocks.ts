@@ -22,6 +22,6 @@ const readOptions = object(memoryBlocksOptions)
 
 /** Who is blocked by this process; forgotten when it ends. */
 export function memoryBlocks (options: MemoryBlocksOptions = {}): Blocks {
-  const local = localBlocks({ ...readOptions(options, 'memoryBlocks'), onError: () => undefined, share: async () => undefined })
-  return { ...local, close: async () => undefined }
+  const nothing = (): void => undefined
+  return { ...localBlocks({ ...readOptions(options, 'memoryBlocks'), onError: nothing, share: async () => { nothing() } }), close: async () => { nothing() } }
 }

@@ -22,8 +22,8 @@ const readOptions = object({ ...exceptionOptions, ...bookOptions, prefix: withDe
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached, or the exceptions are not what their head says.
  */
 export async function redisExceptions (options: RedisExceptionsOptions): Promise<Exceptions> {
-  const { pepper, epoch, tiers, approval, now, prefix, ...kept } = readOptions(options, 'redisExceptions')
+  const { pepper, epoch, tiers, approval, maxExceptions, now, prefix, ...kept } = readOptions(options, 'redisExceptions')
   checkHeartbeat(kept, 'redisExceptions')
   const form = exceptionBookForm(pepper, epoch)
-  return await bookExceptions(form, async (onChange) => await redisBook(form, prefix, { ...kept, onStale: 'serve' }, onChange), { tiers, approval, now, onError: kept.onError })
+  return await bookExceptions(form, async (onChange) => await redisBook(form, prefix, { ...kept, onStale: 'serve' }, onChange), { tiers, approval, maxExceptions, now, onError: kept.onError })
 }

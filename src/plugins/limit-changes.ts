@@ -1,8 +1,7 @@
 import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import type { AuditRecord } from '../audit/record.ts'
-import type { Block } from '../limits/block.ts'
-import type { Blocks } from '../limits/blocks.ts'
+import type { BlockChange, Blocks } from '../limits/blocks.ts'
 import type { LimitException, Quotas } from '../limits/exception.ts'
 import type { Exceptions } from '../limits/exceptions.ts'
 import { raisableWindows } from '../limits/raised-plan.ts'
@@ -30,7 +29,7 @@ export async function recordLimitChanges ({ log, identities, blocks, exceptions,
   const raisable = tiers === undefined ? undefined : raisableWindows(tiers)
   const pseudonymOf = (id: string | undefined): string | undefined => id === undefined ? undefined : identities.principal(id).pseudonym
 
-  blocks?.whenChanged(async ({ kind, block }) => { await appendChange(log, kind === 'block' ? blockRecord(block) : liftRecord(block)) })
+  blocks?.whenChanged(async (change) => { await appendChange(log, blockRecord(change)) })
   exceptions?.whenChanged(async ({ kind, exception }) => { await appendChange(log, kind === 'raise' ? raiseRecord(exception, 'operator') : endRecord(exception)) })
   for (const exception of await exceptions?.list() ?? []) await appendChange(log, raiseRecord(exception, 'in-force-at-start'))
 
@@ -38,12 +37,9 @@ export async function recordLimitChanges ({ log, identities, blocks, exceptions,
     return { timestamp: new Date().toISOString(), action, status: 'success', reason, user_id: pseudonymOf(principal), detail }
   }
 
-  function blockRecord ({ principal, seconds, until, level }: Block): AuditRecord {
-    return recordOf('limit:block', 'repeated-violations', principal, { seconds, until: rfc3339(until), level })
-  }
-
-  function liftRecord ({ principal, requestedBy, approvedBy }: Block): AuditRecord {
-    return recordOf('limit:unblock', 'operator', principal, { requested_by: pseudonymOf(requestedBy), approved_by: pseudonymOf(approvedBy) })
+  function blockRecord ({ kind, block: { principal, seconds, until, level, requestedBy, approvedBy } }: BlockChange): AuditRecord {
+    const detail = { seconds, until: rfc3339(until), level, requested_by: pseudonymOf(requestedBy), approved_by: pseudonymOf(approvedBy) }
+    return kind === 'block' ? recordOf('limit:block', 'repeated-violations', principal, detail) : recordOf('limit:unblock', 'operator', principal, detail)
   }
 
   function raiseRecord ({ principal, quotas, models, until, requestedBy, approvedBy, reason }: LimitException, why: string): AuditRecord {

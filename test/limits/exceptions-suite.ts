@@ -123,6 +123,15 @@ export function exceptionsSuite (t: Test, place: (t: Test) => ExceptionsPlace): 
     t.ok(await (await open()).raise(raiseOf('eve', { quotas: { anything: 5 } })), 'names that are not known are not checked')
   })
 
+  t.test('there are never more than the most, and those that are may be changed', async (t) => {
+    const { open } = place(t)
+    const node = await open({ maxExceptions: 2 })
+    for (const principal of ['eve', 'carol', 'eve']) await node.raise(raiseOf(principal))
+    await t.rejects(node.raise(raiseOf('mallory')), { ...invalid, message: /exception must be one of at most 2/ })
+    t.equal(node.find('mallory'), undefined)
+    t.equal((await node.list()).length, 2)
+  })
+
   t.test('one person cannot both ask and approve, nor approve for itself, unless that is allowed', async (t) => {
     const { open } = place(t)
     const node = await open()

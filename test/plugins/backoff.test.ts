@@ -13,7 +13,7 @@ import type { RateLimitOptions } from '../../src/plugins/rate-limit.ts'
 import { model, param } from '../../src/plugins/resource.ts'
 import { verifiesItself } from '../../src/plugins/route-rules.ts'
 import { asPrincipal } from '../../src/testing.ts'
-import { guardOptions } from '../helpers/guard.ts'
+import { guardOptions, policy, policyText } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { by, pepper, raiseOf } from '../limits/exceptions-suite.ts'
@@ -179,4 +179,14 @@ t.test('an exception counts from the next request on, for its principal alone, u
   t.same(await codes(ask, 1, 'bob'), [exceeded], 'a cut')
   await exceptions.end('eve', by)
   t.equal((await ask('eve')).headers['ratelimit-policy'], '"minute";q=2;w=60, "org";q=50;w=60')
+})
+
+t.test('an exception is about the principal\'s own tier, not one to which the policy obliges', async (t) => {
+  const exceptions = await fileExceptions({ file: `${t.testdir()}/exceptions.json`, pepper })
+  t.teardown(() => exceptions.close())
+  const authorize = { policy: policy(`${policyText}  - { name: scarce, effect: oblige, resource: { type: model }, obligations: { tier: trial } }\n`) }
+  const { ask } = await served(t, { exceptions }, { authorize })
+  await exceptions.raise(raiseOf('eve', { quotas: { minute: 9, 'trial.minute': 9 } }))
+  t.equal((await ask('eve', '/models/fraud')).headers['ratelimit-policy'], '"trial.minute";q=2;w=60')
+  t.equal((await ask('eve')).headers['ratelimit-policy'], '"minute";q=9;w=60')
 })

@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import { fileExceptions } from '../../src/limits/file-exceptions.ts'
+import { memoryBlocks } from '../../src/limits/memory-blocks.ts'
+import { adminLimits } from '../../src/server/admin-limits.ts'
 import { defaultConfig, loadConfig } from '../../src/server/config.ts'
 import { runServer, stopServer, type RunningServer } from '../../src/server/run-server.ts'
 import { modelGuard } from '../helpers/command.ts'
@@ -78,6 +82,18 @@ t.test('what cannot be meant is a 400 that says why, and makes nothing', async (
   t.equal((await admin('DELETE', '/admin/limits/exceptions/admin')).status, 400, 'nobody changes the own limits')
   t.equal((await admin('DELETE', '/admin/limits/blocks/admin')).status, 400)
   t.same((await admin('GET', '/admin/limits/exceptions')).body, { exceptions: [] })
+})
+
+t.test('without a principal nothing is approved, and what nobody foresaw is no mistake of the caller', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const fails = async (): Promise<never> => { throw new Error('disk full') }
+  const exceptions = { ...await fileExceptions({ file: path.join(t.testdir(), 'exceptions.json'), pepper: randomBytes(32) }), list: fails, end: fails }
+  t.teardown(() => exceptions.close())
+  await app.register(async (scope) => { await adminLimits(scope, { exceptions, blocks: memoryBlocks() }) })
+  t.match((await app.inject({ method: 'POST', url: '/exceptions', payload: raise })).json(), { statusCode: 400, message: /exception\.approvedBy/ })
+  t.equal((await app.inject({ method: 'DELETE', url: '/blocks/eve' })).statusCode, 400)
+  t.match((await app.inject({ method: 'DELETE', url: '/exceptions/eve' })).json(), { statusCode: 500 })
 })
 
 t.test('ids of any form stand percent-encoded in the path', async (t) => {
