@@ -20,7 +20,8 @@ const readQuotas: Reader<Quotas> = atMost(maxWindows, recordOf(integer({ min: 1,
 const noQuotas: Quotas = Object.freeze({})
 const noModels: Readonly<Record<string, Quotas>> = Object.freeze({})
 
-const terms = {
+/** What an operator states of an exception. */
+export const exceptionTerms = {
   /** Whose limits. */
   principal: readName,
   /** Of windows that are the principal's own. */
@@ -35,12 +36,12 @@ const terms = {
 }
 
 /** An exception that is to be made. */
-export const readNewException = object(terms)
+export const readNewException = object(exceptionTerms)
 
 /** An exception as it is kept. */
 export const readExceptionRecord = object({
   version: integer({ min: 1 }),
-  ...terms,
+  ...exceptionTerms,
   /** Milliseconds since the epoch. */
   madeAt: integer({ min: 0 }),
   /** Milliseconds since the epoch, when an operator ended it: who asked and who approved is then said of that. */

@@ -12,7 +12,7 @@ import { blockCommand, type SealedBlock } from './redis-block-commands.ts'
 import type { RedisLike } from './redis-limiter.ts'
 
 export interface RedisBlocksOptions extends MemoryBlocksOptions {
-  /** Needs the rights `+eval +get +setnx +incr +time +hget +hset +hdel +zadd +zrem +zcard +zrange +zrangebyscore` and the keys below the prefix. Redis 5 or later, or Valkey. */
+  /** Needs the rights `+eval +get +set +setnx +incr +time +hget +hset +hdel +zadd +zrem +zcard +zrange +zrangebyscore` and the keys below the prefix. Redis 5 or later, or Valkey. */
   readonly client: RedisLike
   /** At least 32 bytes, kept apart from Redis, the same for all nodes; the blocks' MACs are made with a key derived from it. */
   readonly pepper: Uint8Array

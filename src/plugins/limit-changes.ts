@@ -31,7 +31,8 @@ export async function recordLimitChanges ({ log, identities, blocks, exceptions,
 
   blocks?.whenChanged(async (change) => { await appendChange(log, blockRecord(change)) })
   exceptions?.whenChanged(async ({ kind, exception }) => { await appendChange(log, kind === 'raise' ? raiseRecord(exception, 'operator') : endRecord(exception)) })
-  for (const exception of await exceptions?.list() ?? []) await appendChange(log, raiseRecord(exception, 'in-force-at-start'))
+  const inForce = await exceptions?.list() ?? []
+  await Promise.all(inForce.map(async (exception) => { await appendChange(log, raiseRecord(exception, 'in-force-at-start')) }))
 
   function recordOf (action: string, reason: string, principal: string, detail: AuditRecord['detail']): AuditRecord {
     return { timestamp: new Date().toISOString(), action, status: 'success', reason, user_id: pseudonymOf(principal), detail }

@@ -64,7 +64,8 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
   const { limiter, backoff, blocks = memoryBlocks(), exceptions, load, mode, ...tierOptions } = readOptions(options, 'rateLimit')
   const tiers = readTiers(tierOptions, 'rateLimit')
   const shedding = load === undefined ? undefined : shedLoad(app, load, readTierOptions(tierOptions, 'rateLimit'))
-  const violations = backoff === null ? null : countViolations(limiter, blocks, backoff, (error) => { app.log.error({ err: error }, 'a block is not recorded') })
+  // Who is refused nothing was not told to wait: in observe mode nobody violates anything, also not for nodes that enforce.
+  const violations = backoff === null || mode === 'observe' ? null : countViolations(limiter, blocks, backoff, (error) => { app.log.error({ err: error }, 'a block is not recorded') })
   const charging = charger({ limiter, tiers, blocks, exceptions, violations, shedding })
   const waiting = new WeakSet<FastifyRequest>()
   const settling = settler(limiter)

@@ -2,8 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError, isGuardError } from '../errors.ts'
 import { readName } from '../limits/approval.ts'
 import type { Block } from '../limits/block.ts'
-import type { LimitException } from '../limits/exception.ts'
-import type { NewException } from '../limits/exceptions.ts'
+import { exceptionTerms, type LimitException } from '../limits/exception.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
 import { fixed, resource, type ResourceResolver } from '../plugins/resource.ts'
 import { parseStrictJson } from '../strict-json.ts'
@@ -20,9 +19,9 @@ const readTime: Reader<number> = (value, path) => {
   return time
 }
 
-const given = (value: unknown): unknown => value
-// Who approves is who asks for it: whatever the body says of that is refused.
-const readBody = object({ principal: given, quotas: given, models: given, until: optional(readTime), requestedBy: given, reason: given })
+// Whoever calls approves: what the body says of that is refused.
+const { approvedBy: _caller, ...terms } = exceptionTerms
+const readBody = object({ ...terms, until: optional(readTime) })
 const readQuery = object({ requestedBy: optional(readName) })
 
 type Named = FastifyRequest<{ Params: { principal: string } }>
@@ -39,7 +38,7 @@ export async function adminLimits (app: FastifyInstance, { blocks, exceptions }:
   app.get('/exceptions', may('read', 'limit'), async () => ({ exceptions: (await exceptions.list()).map(publicException) }))
 
   app.post('/exceptions', { ...may('raise', 'limit'), bodyLimit }, async (request, reply) => {
-    const exception = await understood(async () => await exceptions.raise({ ...readBody(request.body, 'exception'), approvedBy: callerOf(request) } as NewException))
+    const exception = await understood(async () => await exceptions.raise({ ...readBody(request.body, 'exception'), approvedBy: callerOf(request) }))
     return await reply.code(201).send(publicException(exception))
   })
 
