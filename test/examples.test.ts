@@ -59,6 +59,17 @@ t.test('every policy of the documentation is good, its tests included, and says 
   for (const { source, text } of policies) t.same(checkPolicy(text, { source }).findings, [], text)
 })
 
+t.test('every configuration of the documentation is one', async (t) => {
+  const configurations = blocks('yaml').filter(({ text }) => text.startsWith('# guard.yaml\n'))
+  t.ok(configurations.length > 0)
+  const folder = t.testdir({})
+  for (const { text } of configurations) {
+    const file = path.join(folder, 'guard.yaml')
+    writeFileSync(file, text)
+    await t.resolves(loadConfig(file), text)
+  }
+})
+
 t.test('every TypeScript block of the documentation compiles', async (t) => {
   const folder = path.join(root, '.tap', 'documentation')
   mkdirSync(folder, { recursive: true })
