@@ -68,8 +68,10 @@ t.test('one probe runs at a time, twice as far from the last each time, and the 
   t.same(one.told, ['c', 'closed'])
   t.same(one.delays, [])
   t.equal(one.probes(), 5)
-  fail(one, 'd', 'e', 'f')
-  t.same(one.delays, [100], 'the next time it begins anew')
+  fail(one, 'd', 'e')
+  t.notOk(one.fuse.isOpen, 'it begins to count anew')
+  fail(one, 'f')
+  t.same(one.delays, [100], 'and to wait')
 })
 
 t.test('what was asked before it opened says nothing of what is after', async (t) => {
