@@ -13,6 +13,7 @@ import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import type { Approval } from '../limits/approval.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
+import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
 import type { WhenUnavailable } from '../limits/windows.ts'
@@ -64,6 +65,8 @@ export interface ServerLimits extends TierOptions {
   readonly approval?: Approval
   /** What is done with the tiers' `concurrency` while Redis cannot be reached, as each window says for itself. Default `deny`. */
   readonly concurrencyWhenUnavailable?: WhenUnavailable
+  /** Takes units from Redis in batches, so that most requests ask nobody: all nodes together may exceed a quota by their number times `maxUnits`. Default: every request asks. */
+  readonly leases?: Pick<LeasedLimiterOptions, 'maxUnits' | 'lifetimeMs'>
 }
 
 const readLimits: Reader<ServerLimits> = object({
@@ -71,7 +74,8 @@ const readLimits: Reader<ServerLimits> = object({
   load: optional(object(loadShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
   approval: optional(oneOf<Approval>('another', 'anyone')),
-  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local'))
+  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local')),
+  leases: optional(object(leaseShape))
 })
 
 const readConfig = object({

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError, isGuardError } from '../errors.ts'
 import type { Concurrency } from '../limits/concurrency.ts'
+import { leasedLimiter } from '../limits/leased-limiter.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import { liveNodes } from '../limits/live-nodes.ts'
 import { redisConcurrency } from '../limits/redis-concurrency.ts'
@@ -23,7 +24,7 @@ export interface SharedLimits {
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every window denies without it: a mistyped address is told at once.
  */
-export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, concurrencyWhenUnavailable } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
+export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, concurrencyWhenUnavailable, leases } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
   const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
@@ -41,7 +42,14 @@ export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { l
   const limiter = resilientLimiter({ limiter: redisLimiter({ client }), nodes, onModeChange })
   app.addHook('onClose', async () => { limiter.stop() })
   const concurrency = redisConcurrency({ client: unlessOut(client, limiter), ...concurrencyWhenUnavailable !== undefined && { whenUnavailable: concurrencyWhenUnavailable }, nodes: () => nodes.highest })
-  return { limiter, concurrency }
+  return { limiter: leases === undefined ? limiter : leasesOf(app, limiter, leases), concurrency }
+}
+
+function leasesOf (app: FastifyInstance, limiter: Limiter, leases: NonNullable<ServerConfig['limits']['leases']>): Limiter {
+  const leased = leasedLimiter({ limiter, ...leases })
+  // Hooks that close run last to first: what is held is given back while there is a connection.
+  app.addHook('onClose', async () => { await leased.close() })
+  return leased
 }
 
 /** What is asked beside the limiter does not wait for a Redis of which the limiter knows that it does not answer. */
