@@ -13,6 +13,7 @@ import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import type { Approval } from '../limits/approval.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
+import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
 import type { WhenUnavailable } from '../limits/windows.ts'
@@ -58,6 +59,8 @@ const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value ==
 export interface ServerLimits extends TierOptions {
   /** Sheds load by tier. Default: where the tiers are this server's own, in their order; where they were given, none is shed, for nobody said which is lowest. */
   readonly load?: Omit<LoadControlOptions, 'signals' | 'now'>
+  /** With `redis`: takes units in batches, so that most requests ask nobody, as in {@link LeasedLimiterOptions}. Default: every request asks. */
+  readonly leases?: Pick<LeasedLimiterOptions, 'maxUnits' | 'lifetimeMs'>
   /** When a principal that is refused again and again is blocked, and for how long; `off`: never. Default: as in {@link BackoffOptions}. */
   readonly backoff?: BackoffOptions | 'off'
   /** Who may approve an exception: `another` than who asked for it and than whom it is for, or `anyone`. Default `another`. */
@@ -69,6 +72,7 @@ export interface ServerLimits extends TierOptions {
 const readLimits: Reader<ServerLimits> = object({
   ...tierShape,
   load: optional(object(loadShape)),
+  leases: optional(object(leaseShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
   approval: optional(oneOf<Approval>('another', 'anyone')),
   concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local'))

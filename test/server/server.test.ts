@@ -12,6 +12,7 @@ import { dataFolder } from '../../src/server/data-folder.ts'
 import { runServer, stopServer } from '../../src/server/run-server.ts'
 import { sendError } from '../../src/server/send-error.ts'
 import { modelGuard, run } from '../helpers/command.ts'
+import { connectRedis } from '../helpers/redis.ts'
 import { startServer } from '../helpers/server.ts'
 
 t.test('paths in a configuration are relative to its file', async (t) => {
@@ -67,6 +68,25 @@ t.test('two nodes on one Redis share the limits; a node that starts without Redi
   t.equal(response.status, 503)
   t.match(await response.json(), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
   await t.rejects(runServer({ ...defaultConfig, data: path.join(folder, 'three'), redis: redis.url }), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
+})
+
+t.test('where limits are leased, Redis is asked about few requests', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(() => redis.stop())
+  const folder = t.testdir()
+  const client = connectRedis(t, redis.url)
+  const asked = async (leases?: { maxUnits: number }): Promise<number> => {
+    await client.flushall()
+    const { app, url, keys } = await startServer(t, { data: path.join(folder, leases === undefined ? 'each' : 'leased'), redis: redis.url, limits: { defaultTier: 'standard', tiers: { standard: { windows: [{ name: 'hour', quota: 100_000, windowSeconds: 3600 }] } }, ...leases !== undefined && { leases } } })
+    await client.config('RESETSTAT')
+    const ask = async (): Promise<unknown> => await fetch(`${url}/v2`, { headers: { 'x-api-key': keys.analyst } })
+    for (let index = 0; index < 100; index++) await ask()
+    const [, calls] = /cmdstat_set:calls=(\d+)/.exec(await client.info('commandstats')) ?? []
+    await app.close()
+    return Number(calls)
+  }
+  t.ok(await asked() >= 100)
+  t.ok(await asked({ maxUnits: 50 }) <= 50)
 })
 
 t.test('a server with Redis in its configuration says when ioredis is missing', async (t) => {
