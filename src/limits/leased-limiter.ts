@@ -31,15 +31,15 @@ export interface LeasedLimiter extends Limiter {
   readonly size: number
 }
 
-/** The members that a configuration file may set. */
+/** What a configuration file may say of leases. */
 export const leaseShape = {
   maxUnits: withDefault(integer({ min: 1 }), 100),
   lifetimeMs: withDefault(integer({ min: 10, max: 1000 }), 1000)
 }
 
 const readOptions = object({
-  limiter: havingMethods<Limiter>('consume', 'settle'),
   ...leaseShape,
+  limiter: havingMethods<Limiter>('consume', 'settle'),
   maxKeys: withDefault(integer({ min: 1 }), 10_000),
   now: withDefault(functionOf<() => number>(), () => performance.now()),
   every: withDefault(functionOf<(milliseconds: number, callback: () => void) => () => void>(), everyOnClock)

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { guardError } from '../errors.ts'
-import { havingMethods, integer, object, string, withDefault } from '../options.ts'
+import { havingMethods, integer, object, oneOf, string, withDefault } from '../options.ts'
 import { checkDifference, checkLimitRequest } from './limit-request.ts'
 import type { Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
 import { readAnswer, scriptArguments, type Question } from './redis-question.ts'
@@ -19,6 +19,11 @@ export interface RedisLimiterOptions {
   readonly prefix?: string
   /** Milliseconds until an answer that has not come counts as none. Default 50. */
   readonly timeoutMs?: number
+  /**
+   * Which questions of one turn may stand in one command: those about one group, or `all`. The latter is faster, and is for a Redis that is
+   * one server, also behind Sentinels: a cluster would refuse it. Default `group`.
+   */
+  readonly together?: 'group' | 'all'
   /** Questions without an answer; further ones are refused at once, so that a silent Redis does not fill the memory. Default 10,000. */
   readonly maxPending?: number
 }
@@ -35,6 +40,7 @@ const readOptions = object({
   client: havingMethods<RedisLike>('call'),
   prefix: withDefault(string(/^[^{}]+$/, 'a string without braces'), 'model-guard:limit:'),
   timeoutMs: withDefault(integer({ min: 1, max: 60_000 }), 50),
+  together: withDefault(oneOf<'group' | 'all'>('group', 'all'), 'group'),
   maxPending: withDefault(integer({ min: 1 }), 10_000)
 })
 
@@ -56,7 +62,7 @@ interface Waiting extends Question {
  * (a failover to a replica that lags) is not counted.
  */
 export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
-  const { client, prefix, timeoutMs, maxPending } = readOptions(options, 'redisLimiter')
+  const { client, prefix, timeoutMs, maxPending, together } = readOptions(options, 'redisLimiter')
   const gathered = new Map<string, Waiting[]>()
   let pending = 0
 
@@ -79,7 +85,7 @@ export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
 
   function gather (question: Waiting): void {
     if (gathered.size === 0) setImmediate(askAll)
-    const { group } = question.request
+    const group = together === 'all' ? '' : question.request.group
     const questions = gathered.get(group)
     if (questions === undefined) gathered.set(group, [question])
     else questions.push(question)

@@ -51,17 +51,17 @@ local function stamp(length, at)
 end
 
 -- Buckets are values[from], values[from + 1], … values[to], and behind them the one that was begun in this call.
-local function countOf(name, length, first, values, from, to, total)
-  return { name = name, length = length, span = spans[length] or length, first = first, values = values, from = from, to = to, total = total, last = 0, cost = 0 }
+local function countOf(name, length, span, first, values, from, to, total, moved)
+  return { name = name, length = length, span = span, first = first, values = values, from = from, to = to, total = total, moved = moved, last = 0, cost = 0 }
 end
 
 local function read(key)
   local value = redis.call('GET', key)
   local values = value and { cmsgpack.unpack(value) } or {}
-  local budget, counts, next = { key = key, changed = false }, 0, 1
+  local budget, counts, next = { key = key, changed = false, values = values }, 0, 1
   while values[next] do
     local length, from, to = values[next + 1], next + 4, next + 3 + 2 * values[next + 3]
-    local span, total = spans[length] or length, 0
+    local span, total, oldest = spans[length] or length, 0, from
     local name, first = values[next], values[next + 2]
     next = to + 1
     while from < to and values[from] + span <= now do from = from + 2 end
@@ -72,13 +72,17 @@ local function read(key)
       budget.changed = true
     end
     counts = counts + 1
-    budget[counts] = countOf(name, length, first, values, from, to, total)
+    budget[counts] = countOf(name, length, span, first, values, from, to, total, from ~= oldest)
   end
   return budget
 end
 
-local function write(budget)
-  local written, n, ends = {}, 0, 0
+local function store(budget, ends, values, n)
+  redis.call('SET', budget.key, cmsgpack.pack(unpack(values, 1, n)), 'PX', math.ceil((ends - now) / 1000))
+end
+
+local function rewrite(budget, ends)
+  local written, n = {}, 0
   for _, count in ipairs(budget) do
     local values, from, to, last = count.values, count.from, count.to, count.last
     local size = to + 1 - from
@@ -94,17 +98,33 @@ local function write(budget)
         written[n + 1], written[n + 2] = last, count.cost
         n = n + 2
       end
-      ends = max(ends, written[n - 1] + count.span)
     end
   end
-  if n > 0 then redis.call('SET', budget.key, cmsgpack.pack(unpack(written, 1, n)), 'PX', math.ceil((ends - now) / 1000)) end
+  if n > 0 then store(budget, ends, written, n) end
 end
 
-local function find(budget, name, length)
-  for _, count in ipairs(budget) do
+-- Mostly a bucket that was there has grown, in its place.
+local function write(budget)
+  local ends, isSame = 0, true
+  for i = 1, #budget do
+    local count = budget[i]
+    local last = count.last
+    if last > 0 or count.moved then isSame = false end
+    if last == 0 and count.from < count.to then last = count.values[count.to - 1] end
+    if last > 0 then ends = max(ends, last + count.span) end
+  end
+  if isSame and budget.values[1] then store(budget, ends, budget.values, #budget.values) else rewrite(budget, ends) end
+end
+
+-- Mostly the windows of a request stand in the order in which they were written.
+local function find(budget, name, length, place)
+  local likely = budget[place]
+  if likely and likely.name == name and likely.length == length then return likely end
+  for i = 1, #budget do
+    local count = budget[i]
     if count.name == name and count.length == length then return count end
   end
-  local count = countOf(name, length, now, budget, 1, 0, 0)
+  local count = countOf(name, length, spans[length] or length, now, budget, 1, 0, 0, false)
   budget[#budget + 1] = count
   return count
 end
@@ -226,15 +246,15 @@ local function gather(question)
       local alone = readNext()
       for w = 2, #windows, 5 do
         local name, length = windows[w], windows[w + 2]
-        local one = { count = find(together, name, length), quota = windows[w + 1], share = windows[w + 3], poolQuota = windows[w + 4], own = false, pool = false }
-        if one.share >= 0 then one.own, one.pool = find(alone, name .. '/own', length), find(together, name .. '/pool', length) end
+        local one = { count = find(together, name, length, (w + 3) / 5), quota = windows[w + 1], share = windows[w + 3], poolQuota = windows[w + 4], own = false, pool = false }
+        if one.share >= 0 then one.own, one.pool = find(alone, name .. '/own', length, 1), find(together, name .. '/pool', length, #together) end
         n = n + 1
         asked[n] = one
       end
     else
       for w = 1, #windows, 3 do
         n = n + 1
-        asked[n] = { count = find(together, windows[w], windows[w + 2]), quota = windows[w + 1], own = false }
+        asked[n] = { count = find(together, windows[w], windows[w + 2], (w + 2) / 3), quota = windows[w + 1], own = false }
       end
     end
   end
@@ -243,7 +263,8 @@ end
 
 local function partUsed(one)
   local used = one.count.total / one.quota
-  return one.own and max(used, 1 - sharedRoom(one) / (one.share + one.poolQuota)) or used
+  if not one.own then return used end
+  return max(used, 1 - sharedRoom(one) / (one.share + one.poolQuota))
 end
 
 local function answer(one, number, wait, pooled)
@@ -257,14 +278,16 @@ end
 
 local function consume(asked, cost)
   local binding, longest, pooled = 0, 0, {}
-  for i, one in ipairs(asked) do
+  for i = 1, #asked do
+    local one = asked[i]
     local wait = waitFor(one.count, one.quota, cost)
     if one.own then wait = max(wait, sharedWait(one, cost)) end
     if wait > longest then binding, longest = i, wait end
   end
   if binding == 0 then
     local largest = 0
-    for i, one in ipairs(asked) do
+    for i = 1, #asked do
+      local one = asked[i]
       spend(one.count, cost)
       if one.own then pooled[#pooled + 1] = spendShared(one, cost) end
       local part = partUsed(one)

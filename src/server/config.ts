@@ -59,23 +59,23 @@ const readIssuer = anyThat((value): value is JwtIssuerOptions => typeof value ==
 export interface ServerLimits extends TierOptions {
   /** Sheds load by tier. Default: where the tiers are this server's own, in their order; where they were given, none is shed, for nobody said which is lowest. */
   readonly load?: Omit<LoadControlOptions, 'signals' | 'now'>
+  /** With `redis`: takes units in batches, so that most requests ask nobody, as in {@link LeasedLimiterOptions}. Default: every request asks. */
+  readonly leases?: Pick<LeasedLimiterOptions, 'maxUnits' | 'lifetimeMs'>
   /** When a principal that is refused again and again is blocked, and for how long; `off`: never. Default: as in {@link BackoffOptions}. */
   readonly backoff?: BackoffOptions | 'off'
   /** Who may approve an exception: `another` than who asked for it and than whom it is for, or `anyone`. Default `another`. */
   readonly approval?: Approval
   /** What is done with the tiers' `concurrency` while Redis cannot be reached, as each window says for itself. Default `deny`. */
   readonly concurrencyWhenUnavailable?: WhenUnavailable
-  /** Takes units from Redis in batches, so that most requests ask nobody: all nodes together may exceed a quota by their number times `maxUnits`. Default: every request asks. */
-  readonly leases?: Pick<LeasedLimiterOptions, 'maxUnits' | 'lifetimeMs'>
 }
 
 const readLimits: Reader<ServerLimits> = object({
   ...tierShape,
   load: optional(object(loadShape)),
+  leases: optional(object(leaseShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
   approval: optional(oneOf<Approval>('another', 'anyone')),
-  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local')),
-  leases: optional(object(leaseShape))
+  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local'))
 })
 
 const readConfig = object({

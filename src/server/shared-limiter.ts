@@ -2,13 +2,13 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError, isGuardError } from '../errors.ts'
 import type { Concurrency } from '../limits/concurrency.ts'
-import { leasedLimiter } from '../limits/leased-limiter.ts'
 import type { Limiter } from '../limits/limiter.ts'
+import { leasedLimiter } from '../limits/leased-limiter.ts'
 import { liveNodes } from '../limits/live-nodes.ts'
 import { redisConcurrency } from '../limits/redis-concurrency.ts'
 import { redisLimiter, type RedisLike } from '../limits/redis-limiter.ts'
 import { resilientLimiter, type ModeChange, type ResilientLimiter } from '../limits/resilient-limiter.ts'
-import type { ServerConfig } from './config.ts'
+import type { ServerConfig, ServerLimits } from './config.ts'
 import { connectRedis } from './connect-redis.ts'
 import type { RedisPlace } from './redis-place.ts'
 
@@ -24,7 +24,7 @@ export interface SharedLimits {
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
  * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every window denies without it: a mistyped address is told at once.
  */
-export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, concurrencyWhenUnavailable, leases } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
+export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, leases, concurrencyWhenUnavailable } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
   const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
@@ -39,15 +39,17 @@ export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { l
   }
   const nodes = liveNodes({ client })
   app.addHook('onClose', async () => { nodes.stop() })
-  const limiter = resilientLimiter({ limiter: redisLimiter({ client }), nodes, onModeChange })
+  const limiter = resilientLimiter({ limiter: countedBy(app, client, place, leases), nodes, onModeChange })
   app.addHook('onClose', async () => { limiter.stop() })
   const concurrency = redisConcurrency({ client: unlessOut(client, limiter), ...concurrencyWhenUnavailable !== undefined && { whenUnavailable: concurrencyWhenUnavailable }, nodes: () => nodes.highest })
-  return { limiter: leases === undefined ? limiter : leasesOf(app, limiter, leases), concurrency }
+  return { limiter, concurrency }
 }
 
-function leasesOf (app: FastifyInstance, limiter: Limiter, leases: NonNullable<ServerConfig['limits']['leases']>): Limiter {
+/** Counts for all nodes: each decision by itself, or by leases, which are given back while there is still a connection. */
+function countedBy (app: FastifyInstance, client: RedisLike, place: RedisPlace, leases: ServerLimits['leases']): Limiter {
+  const limiter = redisLimiter({ client, together: typeof place === 'object' && 'cluster' in place ? 'group' : 'all' })
+  if (leases === undefined) return limiter
   const leased = leasedLimiter({ limiter, ...leases })
-  // Hooks that close run last to first: what is held is given back while there is a connection.
   app.addHook('onClose', async () => { await leased.close() })
   return leased
 }

@@ -125,6 +125,17 @@ t.test('questions of one turn about one group are one command, at most a hundred
   t.match(outcomes.slice(150), [{ allowed: true, window: minute, remaining: 9 }, { allowed: false, window: minute, remaining: 10 }])
 })
 
+t.test('where one server counts, questions of one turn about all groups are one command', async (t) => {
+  const client = connectRedis(t)
+  const { client: noted, sent } = noting(client)
+  const limiter = redisLimiter({ client: noted, prefix: freshPrefix(), timeoutMs: 20_000, together: 'all' })
+  await limiter.consume(limitRequest({ key: 'first' }))
+  sent.splice(0)
+  const outcomes = await Promise.all(['a', 'b', 'a', 'c'].map(async (group) => await limiter.consume(limitRequest({ group, cost: 6 }))))
+  t.same(sent.map(([command, _digest, keys]) => [command, keys]), [['EVALSHA', 4]])
+  t.same(outcomes.map(({ allowed }) => allowed), [true, true, false, true])
+})
+
 t.test('a budget that cannot be read fails alone', async (t) => {
   const client = connectRedis(t)
   const prefix = freshPrefix()
