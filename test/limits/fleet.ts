@@ -10,8 +10,10 @@ import type { RedisPlace } from '../../src/server/redis-place.ts'
 import { until } from '../helpers/until.ts'
 import { limitRequest, type RequestChange } from './limiter-suite.ts'
 
-/** Long enough for a Redis on a busy machine, short enough for a test. */
-export const timeoutMs = 150
+/** Long enough for most of what a busy machine does to a Redis that answers, short enough for a test of one that does not. */
+export const shortMs = 150
+/** Longer than any machine is busy: who fails was refused, not late. */
+const longMs = 20_000
 
 /** A node as a server has it, but that it takes no second to notice things. */
 export interface FleetNode {
@@ -19,10 +21,11 @@ export interface FleetNode {
   readonly nodes: LiveNodes
   /** The modes that it told of. */
   readonly story: LimiterMode[]
+  readonly timeoutMs: number
 }
 
 /** A node that may not have reached its Redis yet. */
-export async function fleetNode (t: Test, place: RedisPlace): Promise<FleetNode> {
+export async function fleetNode (t: Test, place: RedisPlace, timeoutMs = longMs): Promise<FleetNode> {
   const client = await connectRedis(place, 'fail')
   client.connect().catch(() => undefined)
   const nodes = liveNodes({ client, heartbeatMs: 20, lifetimeMs: 1000 })
@@ -33,12 +36,12 @@ export async function fleetNode (t: Test, place: RedisPlace): Promise<FleetNode>
     nodes.stop()
     client.disconnect()
   })
-  return { limiter, nodes, story }
+  return { limiter, nodes, story, timeoutMs }
 }
 
 /** Nodes that know of each other. */
-export async function fleet (t: Test, places: readonly RedisPlace[]): Promise<readonly FleetNode[]> {
-  const made = await Promise.all(places.map(async (place) => await fleetNode(t, place)))
+export async function fleet (t: Test, places: readonly RedisPlace[], timeoutMs = longMs): Promise<readonly FleetNode[]> {
+  const made = await Promise.all(places.map(async (place) => await fleetNode(t, place, timeoutMs)))
   await until(() => made.every(({ nodes }) => nodes.highest === places.length))
   return made
 }
@@ -57,7 +60,7 @@ export function emptyTally (): Tally {
 }
 
 /** Asks once, and counts what came of it. Timers run in their order, however long this process stands still. */
-export async function askOnce ({ limiter }: FleetNode, change: RequestChange, tally: Tally): Promise<void> {
+export async function askOnce ({ limiter, timeoutMs }: FleetNode, change: RequestChange, tally: Tally): Promise<void> {
   let isAnswered = false
   const timer = new AbortController()
   const bound = setTimeout(2 * timeoutMs, undefined, { signal: timer.signal }).then(async () => {

@@ -24,7 +24,10 @@ interface Tested {
   readonly changes: ModeChange[]
   /** Calls that came through to it, or would have. */
   readonly asked: () => number
-  failure: Error | undefined
+  /** The most of them at once. */
+  readonly most: () => number
+  /** Of all calls, or of those that it names. */
+  failure: Error | ((request: LimitRequest) => Error | undefined) | undefined
   readonly end: () => Promise<void>
 }
 
@@ -38,14 +41,21 @@ function tested (options: Partial<ResilientLimiterOptions> = {}, nodes: number |
   const hand = handSchedule()
   const changes: ModeChange[] = []
   let asked = 0
-  const reached = async <T>(use: () => T): Promise<T> => {
+  let [together, most] = [0, 0]
+  const reached = async <T>(request: LimitRequest, use: () => T): Promise<T> => {
     asked++
+    most = Math.max(most, ++together)
     await setImmediate()
-    if (one.failure !== undefined) throw one.failure
+    together--
+    const failure = typeof one.failure === 'function' ? one.failure(request) : one.failure
+    if (failure !== undefined) throw failure
     return use()
   }
   const limiter = resilientLimiter({
-    limiter: { consume: async (request) => await reached(() => shared.consume(request)), settle: async (request, charge, difference) => { await reached(() => { shared.settle(request, charge, difference) }) } },
+    limiter: {
+      consume: async (request) => await reached(request, () => shared.consume(request)),
+      async settle (request, charge, difference) { await reached(request, () => { shared.settle(request, charge, difference) }) }
+    },
     nodes: { highest: nodes },
     now,
     random: () => 0,
@@ -61,6 +71,7 @@ function tested (options: Partial<ResilientLimiterOptions> = {}, nodes: number |
     hand,
     changes,
     asked: () => asked,
+    most: () => most,
     failure: undefined,
     async end () {
       one.failure = undefined
@@ -74,7 +85,7 @@ function tested (options: Partial<ResilientLimiterOptions> = {}, nodes: number |
 /** Opens its breaker with a question about a group of its own. */
 async function lose (one: Tested): Promise<void> {
   one.failure = timeout
-  await one.limiter.consume(limitRequest({ group: 'lost', windows: [allowed] }))
+  for (let failures = 0; failures < 100 && one.limiter.mode === 'shared'; failures++) await one.limiter.consume(limitRequest({ group: 'lost', windows: [allowed] }))
   if (one.limiter.mode !== 'outage') throw new Error('it still asks')
 }
 
@@ -163,6 +174,7 @@ t.test('what fits all nodes together, and not this one, is not the caller\'s fau
   const crowd = tested({}, 11)
   await lose(crowd)
   await t.rejects(crowd.limiter.consume(limitRequest({ windows: [local] })), tooSmall)
+  t.match(await crowd.limiter.consume(limitRequest({ windows: [local], cost: 11 })), { allowed: false, window: local })
 })
 
 t.test('a node that does not know how many there are enforces nothing: it refuses', async (t) => {
@@ -200,7 +212,7 @@ t.test('only what is no answer, or says so, is an outage', async (t) => {
   ] as const) t.equal(await ask(failing(message, name)), 'outage', message)
   for (const [message, name] of [
     ['WRONGTYPE Operation against a key holding the wrong kind of value'], ['NOPERM this user has no permissions'], ['NOAUTH Authentication required.', 'Error'], ['ERR unknown command', 'Error'],
-    ['user_script:53: Bad data format in input.'], ['ERR value BUSYBODY']
+    ['user_script:53: Bad data format in input.'], ['ERR value BUSYBODY'], ['ERR value NOTBUSY']
   ] as const) t.equal(await ask(failing(message, name)), 'shared', message)
   t.equal(await ask(timeout), 'outage')
   t.equal(await ask(new TypeError('a bug')), 'shared')
@@ -269,13 +281,83 @@ t.test('what cannot be told is told later, and once', async (t) => {
 })
 
 t.test('telling that fails again and again is an outage, and what was spent in between is added', async (t) => {
-  const one = tested({ failures: 2 })
+  const one = tested({ failures: 3 })
   one.failure = timeout
   await one.limiter.consume(limitRequest({ windows: [local], cost: 2 }))
+  await until(() => one.hand.delays.length === 1)
   t.match(await one.limiter.consume(limitRequest({ windows: [local] })), { allowed: true, remaining: 2 })
+  t.equal(one.limiter.mode, 'shared')
+  one.hand.run()
   await until(() => one.limiter.mode === 'outage')
   await one.end()
   t.equal(await drain(one.shared, { windows: [local] }), 7)
+})
+
+t.test('of what is told only what fails is told again, and what has run out is not told', async (t) => {
+  const one = tested({ failures: 100 })
+  one.failure = timeout
+  await one.limiter.consume(limitRequest({ windows: [local, localHour], cost: 4 }))
+  await until(() => one.hand.delays.length === 1)
+  one.failure = ({ budgets: [budget] }) => budget?.windows[0]?.name === 'hour' ? timeout : undefined
+  one.hand.run()
+  await until(() => one.hand.delays.length === 1)
+  one.failure = undefined
+  const asked = one.asked()
+  one.hand.run()
+  await until(() => one.limiter.debts === 0)
+  await told()
+  t.equal(one.asked() - asked, 1)
+  t.equal(await drain(one.shared, { windows: [local] }), 6)
+  t.equal(await drain(one.shared, { windows: [localHour] }), 16)
+
+  const other = tested()
+  await lose(other)
+  await other.limiter.consume(limitRequest({ windows: [local, localHour] }))
+  other.clock.now += 61 * second
+  const before = other.asked()
+  await other.end()
+  t.equal(other.asked() - before, 2, 'a probe, and of two windows one')
+})
+
+t.test('what succeeds in between begins the count anew', async (t) => {
+  const one = tested({ failures: 2 })
+  const ask = async (failure: Error | undefined): Promise<unknown> => {
+    one.failure = failure
+    return await one.limiter.consume(limitRequest({ windows: [allowed] }))
+  }
+  for (const failure of [timeout, undefined, timeout, undefined]) await ask(failure)
+  t.equal(one.limiter.mode, 'shared')
+  await ask(timeout)
+  await ask(timeout)
+  t.equal(one.limiter.mode, 'outage')
+})
+
+t.test('a probe asks about the group that was lost, and while it fails the outage goes on', async (t) => {
+  const one = tested()
+  await lose(one)
+  const groups: string[] = []
+  one.failure = ({ group }) => {
+    groups.push(group)
+    return timeout
+  }
+  one.hand.run()
+  await told()
+  t.same([groups, one.limiter.mode, one.hand.delays], [['lost'], 'outage', [200]])
+})
+
+t.test('what is lost again while it is told stays lost', async (t) => {
+  const one = tested()
+  await lose(one)
+  for (let index = 0; index < 250; index++) await one.limiter.consume(limitRequest({ key: `${index}`, windows: [local] }))
+  one.failure = ({ group }) => group === 'other' ? timeout : undefined
+  one.hand.run()
+  await until(() => one.limiter.mode === 'reconciling')
+  await one.limiter.consume(limitRequest({ group: 'other', windows: [allowed] }))
+  await told()
+  t.equal(one.limiter.mode, 'outage')
+  t.ok(one.limiter.debts > 0, 'only what was on its way has arrived')
+  await one.end()
+  t.equal(await drain(one.shared, { key: '249', windows: [local] }), 9)
 })
 
 t.test('a debt that the limiter will not have is dropped', async (t) => {
@@ -301,11 +383,17 @@ t.test('charges are settled where they were made', async (t) => {
   const free = limitRequest({ key: 'free', windows: [allowed] })
   await one.limiter.settle(free, known((await one.limiter.consume(free)).charge), 5)
   t.equal(one.limiter.debts, 1, 'what is not counted is owed to nobody')
+  const asked = one.asked()
   await one.limiter.settle(request, before, 1)
+  t.equal(one.asked(), asked)
   await one.limiter.settle(request, before, -1)
   await one.end()
   t.equal(one.limiter.debts, 0)
   t.equal(await drain(one.shared, { windows: [{ ...local, quota: 20 }] }), 20 - 4 - 7 - 1)
+  await one.limiter.settle(request, charge, 3)
+  await until(() => one.limiter.debts === 0)
+  await told()
+  t.equal(await drain(one.shared, { windows: [{ ...local, quota: 23 }] }), 0, 'of a charge that was made without it, it is told later, too')
   const late = limitRequest({ key: 'late', windows: [local] })
   await one.limiter.settle(late, known((await one.limiter.consume(late)).charge), 3)
   await told()
@@ -351,6 +439,31 @@ t.test('memory is bounded: who does not fit in is refused, who is in goes on, an
   t.equal(one.limiter.debts, 100, 'beyond the memory nothing is owed')
 })
 
+t.test('who spent in an outage that is over is not forgotten for others in the next one', async (t) => {
+  const one = tested({ maxKeys: 10 })
+  await lose(one)
+  for (let index = 0; index < 10; index++) await drain(one.limiter, { key: `${index}`, windows: [local] })
+  await one.end()
+  t.equal(one.limiter.debts, 0)
+  await lose(one)
+  for (let index = 10; index < 100; index++) await t.rejects(one.limiter.consume(limitRequest({ key: `${index}`, windows: [local] })), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-full' })
+  for (let index = 0; index < 10; index++) t.equal(await drain(one.limiter, { key: `${index}`, windows: [local] }), 0)
+})
+
+t.test('it is told in batches, one after the other, whoever wants it to begin', async (t) => {
+  const one = tested()
+  await lose(one)
+  const request = limitRequest({ key: 'first', windows: [local] })
+  const charge = known((await one.limiter.consume(request)).charge)
+  for (let index = 0; index < 250; index++) await one.limiter.consume(limitRequest({ key: `${index}`, windows: [local] }))
+  one.failure = undefined
+  one.hand.run()
+  await until(() => one.limiter.mode === 'reconciling')
+  await one.limiter.settle(request, charge, 1)
+  await until(() => one.limiter.mode === 'shared')
+  t.ok(one.most() > 50 && one.most() <= 100, `${one.most()} at once`)
+})
+
 t.test('stopped, it neither probes nor tells', async (t) => {
   const [one, other] = [tested(), tested({ failures: 3 })]
   await lose(one)
@@ -361,8 +474,16 @@ t.test('stopped, it neither probes nor tells', async (t) => {
   await until(() => other.hand.delays.length === 1)
   other.limiter.stop()
   t.equal(other.hand.run(), 0)
-  await other.limiter.consume(limitRequest({ windows: [local] }))
-  t.equal(other.hand.delays.length, 0)
+  const asked = other.asked()
+  const request = limitRequest({ windows: [local] })
+  await other.limiter.settle(request, known((await other.limiter.consume(request)).charge), 1)
+  t.same([other.hand.delays.length, other.asked()], [0, asked])
+  const third = tested({ failures: 3 })
+  third.failure = timeout
+  await third.limiter.consume(limitRequest({ windows: [local] }))
+  third.limiter.stop()
+  await told()
+  t.same(third.hand.delays, [], 'nor does it when it was just telling')
 })
 
 t.test('it runs by a clock, chance and timers of its own when none are given', async (t) => {
