@@ -25,27 +25,22 @@ interface Known {
   readonly endsAt: number
 }
 
-/** How many are looked at to find the one that makes room for another. */
-const candidates = 16
-
 /**
  * Blocks of this process's memory. Nothing that is done to the time of day, here or where a block was decided, makes one longer than it
- * was meant to be.
- *
- * When full, a new one takes the place of old ones: of the next 16 in turn, all that are to be forgotten go, or else the one that ends
- * first.
+ * was meant to be. When full, a new one takes the place of the one that ends first, or has ended first.
  */
 export function knownBlocks ({ maxBlocks, now, clock }: KnownBlocksOptions): KnownBlocks {
   const known = new Map<string, Known>()
-  let turn = known.entries()
+  // By their length in seconds, of which there are few: those of one length end in the order in which they were decided.
+  const byLength = new Map<number, Set<Known>>()
 
   return {
     take (block) {
       const before = known.get(block.principal)
       if (block.forgetAt <= now() || !isNewer(block, before?.block)) return false
-      if (before === undefined && known.size >= maxBlocks) makeRoom()
-      const left = Math.min(block.until - now(), block.seconds * 1000)
-      known.set(block.principal, { block, endsAt: clock() + left })
+      if (before !== undefined) drop(before)
+      else if (known.size >= maxBlocks) makeRoom()
+      keep(block)
       return true
     },
     find (principal) {
@@ -61,22 +56,22 @@ export function knownBlocks ({ maxBlocks, now, clock }: KnownBlocksOptions): Kno
     return found === undefined ? 0 : Math.max(0, found.endsAt - clock())
   }
 
+  function keep (block: Block): void {
+    const { principal, seconds, until } = block
+    const kept = { block, endsAt: clock() + Math.min(until - now(), seconds * 1000) }
+    known.set(principal, kept)
+    byLength.set(seconds, (byLength.get(seconds) ?? new Set()).add(kept))
+  }
+
+  function drop (kept: Known): void {
+    const { principal, seconds } = kept.block
+    known.delete(principal)
+    byLength.get(seconds)?.delete(kept)
+  }
+
   function makeRoom (): void {
-    let first = ''
-    let earliest = Infinity
-    for (let looks = 0; looks < candidates; looks++) {
-      const step = turn.next()
-      if (step.done === true) {
-        turn = known.entries()
-        continue
-      }
-      const [principal, { block, endsAt }] = step.value
-      if (block.forgetAt <= now()) known.delete(principal)
-      if (endsAt < earliest) {
-        earliest = endsAt
-        first = principal
-      }
-    }
-    known.delete(first)
+    let first: Known | undefined
+    for (const [oldest] of byLength.values()) if (oldest !== undefined && (first === undefined || oldest.endsAt < first.endsAt)) first = oldest
+    if (first !== undefined) drop(first)
   }
 }

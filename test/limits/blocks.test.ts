@@ -63,6 +63,8 @@ t.test('a principal is blocked for as long as it is meant to be, whatever is don
   t.equal(blocks.secondsLeft('eve'), 1)
   clock += 1
   t.equal(blocks.secondsLeft('eve'), 0)
+  clock += 60_000
+  t.equal(blocks.secondsLeft('eve'), 0, 'nor later')
   t.same(blocks.list(), [])
   await blocks.block('eve', backoff)
   t.equal(blocks.secondsLeft('eve'), 60)
@@ -73,7 +75,7 @@ t.test('a block is listed, lifted by another, and forgiven', async (t) => {
   let now = 1_000_000
   const blocks = memoryBlocks({ now: () => now, clock: () => now })
   t.equal(await blocks.lift('eve', by), false)
-  for (const principal of ['eve', 'eve', 'spiffe://acme.example/batch|1']) await blocks.block(principal, backoff)
+  for (const principal of ['spiffe://acme.example/batch|1', 'eve', 'eve']) await blocks.block(principal, backoff)
   t.match(blocks.list(), [{ principal: 'eve', seconds: 60 }, { principal: 'spiffe://acme.example/batch|1', seconds: 30 }])
   for (const approvedBy of ['eve', 'Eve ']) await t.rejects(blocks.lift('eve', { ...by, approvedBy }), { ...invalid, message: /approvedBy must be another than the principal/ })
   await t.rejects(blocks.lift('eve', { requestedBy: 'ann' } as never), invalid)
@@ -125,6 +127,7 @@ t.test('an older block, or one that is over, counts for nothing', async (t) => {
   now = second.forgetAt
   t.equal(known.find('eve'), undefined)
   t.equal(known.take(second), false)
+  t.equal(knownBlocks({ maxBlocks: 10, now: () => now, clock: () => now }).take(second), false, 'nor is it news to who never knew')
   const skewed = knownBlocks({ maxBlocks: 10, now: () => 0, clock: () => 0 })
   skewed.take(second)
   t.equal(skewed.millisecondsLeft('eve'), 60_000, 'by a clock that is late')
@@ -142,6 +145,16 @@ t.test('a million identities do not grow memory, and push out what ends first', 
   for (let count = 0; count < 2000; count++) known.take(nextBlock(`new-${count}`, undefined, backoff, now))
   t.equal(known.find('longest'), undefined)
   t.ok(known.running().length > 900)
+  for (const isLong of [(count: number) => count % 2 === 0, (count: number) => count % 2 === 1]) {
+    const mixed = knownBlocks({ maxBlocks: 100, now: () => now, clock: () => now })
+    for (let count = 0; count < 100; count++) mixed.take(nextBlock(`mixed-${count}`, undefined, { ...backoff, firstSeconds: isLong(count) ? 3600 : 30 }, now))
+    for (let count = 0; count < 1000; count++) mixed.take(nextBlock(`flood-${count}`, undefined, backoff, now))
+    t.equal(mixed.running().filter(({ seconds }) => seconds === 3600).length, 50)
+  }
+  const few = knownBlocks({ maxBlocks: 3, now: () => now, clock: () => now })
+  const first = nextBlock('again', undefined, backoff, now)
+  for (const block of [first, nextBlock('again', first, backoff, now), ...['a', 'b', 'c'].map((principal) => nextBlock(principal, undefined, backoff, now))]) few.take(block)
+  t.same(few.running().map(({ principal }) => principal), ['again', 'b', 'c'])
   const one = knownBlocks({ maxBlocks: 1, now: () => now, clock: () => now })
   for (const principal of ['a', 'b', 'c']) one.take(nextBlock(principal, undefined, backoff, now))
   t.same(one.running().map(({ principal }) => principal), ['c'])

@@ -83,6 +83,9 @@ t.test('an exception changes what a principal has alone, by name, and gives the 
   t.same(quotasOf(planUnder(fraud, raised, 'constructor')), quotasOf(fraud))
   t.equal(quotasOf(planUnder(plain, { quotas: { burst: 1 }, models: {} }, undefined))['burst' as never], 1, 'a cut')
 
+  const named = readTiers({ tiers: { pro: { windows: [minute('constructor', 5), { ...minute('length', 5), of: 'principal-model' }] } }, defaultTier: 'pro' }, 'tiers')
+  t.same(quotasOf(planUnder(named.planOf('pro', 'constructor'), { quotas: {}, models: {} }, 'constructor')), { constructor: 5, length: 5 }, 'what every object has is no quota')
+
   for (const [name, isOwn] of Object.entries({ burst: true, minute: true, org: false, all: false, 'org-fraud': false })) {
     const window = fraud.windows.find((candidate) => candidate.name === name)
     t.equal(window !== undefined && isOwnWindow(fraud, window), isOwn, name)
