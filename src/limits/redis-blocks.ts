@@ -60,7 +60,6 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
   let since = 0
   let next: Promise<void> | undefined
   let isReached = true
-  let isAsking = false
   const local = localBlocks({ ...kept, onError, share })
   await ask()
   const timer = setInterval(look, intervalMs).unref()
@@ -74,10 +73,7 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
   }
 
   function look (): void {
-    // A Redis that does not answer is not asked again meanwhile.
-    if (isAsking) return
-    isAsking = true
-    ask().catch(tellOnce).finally(() => { isAsking = false })
+    ask().catch(tellOnce)
   }
 
   async function share (block: Block): Promise<void> {
@@ -91,7 +87,7 @@ export async function redisBlocks (options: RedisBlocksOptions): Promise<Blocks>
     if (outbox.size > kept.maxBlocks) outbox.delete(String(outbox.keys().next().value))
   }
 
-  /** All who ask while one exchange runs share the next. */
+  /** All who ask while one exchange runs share the next: a Redis that does not answer is not asked again meanwhile. */
   async function ask (): Promise<void> {
     next ??= exchanges.take(async () => {
       next = undefined

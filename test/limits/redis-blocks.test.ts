@@ -122,8 +122,6 @@ t.test('a lift does not wait for a Redis that does not answer, nor does closing'
   await here.block('mallory', backoff)
   t.equal(here.secondsLeft('mallory'), 30)
   await t.rejects(here.lift('eve', by), { ...unavailable, reason: 'blocks-timeout' })
-  const closing = await openNode(t, { client: { call: async () => [`g${opened}`, 0, 0, []] } })
-  await closing.close()
   const stuck = redisBlocks({ client, pepper, timeoutMs: 1 })
   process.kill(redis.pid, 'SIGCONT')
   await (await stuck).close()
@@ -244,23 +242,86 @@ t.test('a principal that cannot be written down is blocked here alone, and other
   t.same(reasons, [])
 })
 
-t.test('while Redis is away no more is remembered to be told than the most', async (t) => {
-  let isAway = false
-  const written: unknown[] = []
-  const client = {
-    async call (_command: string, ...args: (string | number | Buffer)[]) {
-      if (isAway) throw new Error('away')
-      written.push(...args.slice(11).filter((_, index) => index % 3 === 0))
+/** A client that remembers which principals each call wrote, and can be held up or fail. */
+function fakeClient (): { readonly calls: unknown[][], hold: () => void, release: () => void, isAway: boolean, call: RedisBlocksOptions['client']['call'] } {
+  let held: Promise<void> | undefined
+  let open = (): void => undefined
+  return {
+    calls: [],
+    isAway: false,
+    hold () { held = new Promise((resolve) => { open = resolve }) },
+    release () { open() },
+    async call (_command, ...args) {
+      this.calls.push(args.slice(11).filter((_, index) => index % 3 === 0))
+      await held
+      if (this.isAway) throw new Error('away')
       return ['g', 0, 0, []]
     }
   }
+}
+
+t.test('while Redis is away no more is remembered to be told than the most', async (t) => {
+  const client = fakeClient()
   const node = await openNode(t, { client, maxBlocks: 3, intervalMs: 900 })
-  isAway = true
+  client.isAway = true
   for (const principal of ['a', 'b', 'c', 'd', 'e']) await node.block(principal, backoff)
-  isAway = false
+  await until(() => client.calls.some((written) => written.includes('e')))
+  await new Promise(setImmediate)
+  client.isAway = false
+  client.calls.length = 0
   await node.block('f', backoff)
-  await until(() => written.includes('f'))
-  t.same(written, ['d', 'e', 'f'])
+  await node.lift('f', by)
+  t.same(client.calls.flat().slice(0, 3), ['d', 'e', 'f'])
+})
+
+t.test('what was decided while Redis was away is told at once when it is back, in as many calls as it takes', async (t) => {
+  const client = fakeClient()
+  const node = await openNode(t, { client, intervalMs: 900 })
+  client.isAway = true
+  for (let count = 0; count < 250; count++) await node.block(`id-${count}`, backoff)
+  await new Promise(setImmediate)
+  client.isAway = false
+  client.calls.length = 0
+  await node.lift('id-0', by)
+  t.same(client.calls.map((written) => written.length), [100, 100, 50])
+})
+
+t.test('who is refused waits for no Redis, and one that does not answer is asked once', async (t) => {
+  const client = fakeClient()
+  const node = await openNode(t, { client, timeoutMs: 60_000 })
+  client.hold()
+  client.calls.length = 0
+  for (let count = 0; count < 50; count++) await node.block(`id-${count}`, backoff)
+  await until(() => client.calls.length > 0)
+  t.equal(client.calls.length, 1)
+  client.release()
+  await until(() => client.calls.flat().length === 50)
+  t.ok(client.calls.length < 5, 'all that waited were told together')
+})
+
+t.test('a lift while its block is being told is told after it', async (t) => {
+  const client = fakeClient()
+  const node = await openNode(t, { client, intervalMs: 900 })
+  client.hold()
+  client.calls.length = 0
+  await node.block('eve', backoff)
+  await until(() => client.calls.length === 1)
+  const lifting = node.lift('eve', by)
+  client.release()
+  await lifting
+  t.same(client.calls.slice(0, 2), [['eve'], ['eve']])
+})
+
+t.test('closing waits no longer than it is told for a Redis that does not answer', async (t) => {
+  const client = fakeClient()
+  const node = await redisBlocks({ client, pepper, intervalMs: 900, timeoutMs: 10, onError: () => undefined })
+  client.hold()
+  client.calls.length = 0
+  await node.block('eve', backoff)
+  await until(() => client.calls.length === 1)
+  await node.close()
+  t.equal(node.secondsLeft('eve'), 30)
+  client.release()
 })
 
 t.test('without options but those they need, they work', async (t) => {
