@@ -4,6 +4,7 @@ import path from 'node:path'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import { readBackoff } from '../../src/limits/block.ts'
 import { fileExceptions } from '../../src/limits/file-exceptions.ts'
 import { memoryBlocks } from '../../src/limits/memory-blocks.ts'
 import { adminLimits } from '../../src/server/admin-limits.ts'
@@ -15,6 +16,7 @@ import { startServer } from '../helpers/server.ts'
 
 const tiers = { standard: { windows: [{ name: 'minute', quota: 50, windowSeconds: 60 }, { name: 'org', quota: 1000, windowSeconds: 60, of: 'org' as const }] } }
 
+type RunningServerLimits = Pick<typeof defaultConfig.limits, 'approval'>
 type Ask = (method: string, url: string, payload?: object | string, headers?: Record<string, string>) => Promise<{ readonly status: number, readonly body: unknown, readonly headers: Headers }>
 
 function asker ({ url }: Pick<RunningServer, 'url'>, key: string): Ask {
@@ -28,8 +30,8 @@ function asker ({ url }: Pick<RunningServer, 'url'>, key: string): Ask {
 const raise = { principal: 'analyst', quotas: { minute: 60 }, requestedBy: 'ann', reason: 'a launch' }
 const strange = 'https://issuer.example/a b|spiffe://acme.example/%2F/ü?#'
 
-async function started (t: Test): Promise<Awaited<ReturnType<typeof startServer>> & { readonly admin: Ask, readonly analyst: Ask }> {
-  const server = await startServer(t, { limits: { tiers, defaultTier: 'standard', backoff: { violations: 3 } } })
+async function started (t: Test, more: Partial<RunningServerLimits> = {}): Promise<Awaited<ReturnType<typeof startServer>> & { readonly admin: Ask, readonly analyst: Ask }> {
+  const server = await startServer(t, { limits: { tiers, defaultTier: 'standard', backoff: { violations: 3 }, ...more } })
   return { ...server, admin: asker(server, server.keys.admin), analyst: asker(server, server.keys.analyst) }
 }
 
@@ -53,7 +55,9 @@ t.test('an admin makes, lists and ends exceptions; others may do none of it', as
   t.match((await analyst('GET', '/v2')).headers.get('ratelimit-policy'), /"minute";q=50;w=60/)
   const records = recordsIn(data.root).filter(({ action }) => /^limit:|^raise$|^end$/.test(String(action)))
   t.match(records.filter(({ http_status: status }) => status !== 403 && status !== 401).map(({ action, http_status: status }) => [action, status]), [['limit:raise', undefined], ['raise', 201], ['limit:end', undefined], ['end', 200], ['end', 404]])
-  t.match(records.find(({ action }) => action === 'limit:end')?.['detail'], { requested_by: /^u_/, approved_by: /^u_/ })
+  const { requested_by: requestedBy, approved_by: approvedBy } = records.find(({ action }) => action === 'limit:end')?.['detail'] as Record<string, unknown>
+  t.match(requestedBy, /^u_/)
+  t.equal(requestedBy, approvedBy, 'who asks for it, where nobody else is named, is who ends it')
   t.notMatch(JSON.stringify(records), /analyst|"admin"|launch/)
 })
 
@@ -78,6 +82,7 @@ t.test('what cannot be meant is a 400 that says why, and makes nothing', async (
   for (const [payload, error] of wrong) t.match(await admin('POST', '/admin/limits/exceptions', payload), { status: 400, body: { error, code: 'FMG_ERR_REQUEST_INVALID' } }, JSON.stringify(payload))
   t.equal((await admin('POST', '/admin/limits/exceptions', { ...raise, reason: 'x'.repeat(70_000) })).status, 413)
   t.equal((await admin('POST', '/admin/limits/exceptions', 'principal=x', { 'content-type': 'application/x-www-form-urlencoded' })).status, 415)
+  t.equal((await admin('POST', '/admin/limits/exceptions', JSON.stringify(raise), { 'content-type': 'text/plain' })).status, 415)
   t.equal((await admin('DELETE', '/admin/limits/exceptions/x?requestdBy=ann')).status, 400)
   t.equal((await admin('DELETE', '/admin/limits/exceptions/admin')).status, 400, 'nobody changes the own limits')
   t.equal((await admin('DELETE', '/admin/limits/blocks/admin')).status, 400)
@@ -94,6 +99,23 @@ t.test('without a principal nothing is approved, and what nobody foresaw is no m
   t.match((await app.inject({ method: 'POST', url: '/exceptions', payload: raise })).json(), { statusCode: 400, message: /exception\.approvedBy/ })
   t.equal((await app.inject({ method: 'DELETE', url: '/blocks/eve' })).statusCode, 400)
   t.match((await app.inject({ method: 'DELETE', url: '/exceptions/eve' })).json(), { statusCode: 500 })
+})
+
+t.test('one person may do it alone where that is configured', async (t) => {
+  const { admin } = await started(t, { approval: 'anyone' })
+  t.equal((await admin('POST', '/admin/limits/exceptions', { ...raise, principal: 'admin', requestedBy: 'admin' })).status, 201)
+})
+
+t.test('of very many blocks the first thousand are listed, and how many there are', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const exceptions = await fileExceptions({ file: path.join(t.testdir(), 'exceptions.json'), pepper: randomBytes(32) })
+  t.teardown(() => exceptions.close())
+  const blocks = memoryBlocks()
+  for (let count = 0; count < 1001; count++) await blocks.block(`id-${count}`, readBackoff({}, 'backoff'))
+  await app.register(async (scope) => { await adminLimits(scope, { exceptions, blocks }) })
+  const { blocks: listed, total } = (await app.inject('/blocks')).json<{ blocks: unknown[], total: number }>()
+  t.same([listed.length, total], [1000, 1001])
 })
 
 t.test('ids of any form stand percent-encoded in the path', async (t) => {
