@@ -75,11 +75,13 @@ function report (all: readonly Measured[]): BenchResult {
   const perSecond = (...which: Parameters<typeof find>): readonly number[] => find(...which)?.perSecond ?? []
   const ratio = (a: readonly number[], b: readonly number[]): Figure => figure(a.map((value, round) => value / (b[round] ?? NaN)))
   const figures: readonly (readonly [string, Figure])[] = [
-    ['redis_commands_per_request', figure(find('guard', 'redis', 3)?.commands ?? [])],
+    ['redis_commands_per_request', figure(find('guard, as in a cluster', 'redis', 3)?.commands ?? [])],
+    ['redis_commands_per_request_of_one_server', figure(find('guard', 'redis', 3)?.commands ?? [])],
     ['leased_redis_commands_per_request', figure(find('guard, leased', 'redis', 3)?.commands ?? [])],
     ['redis_3_windows_over_flexible_1_window', ratio(perSecond('guard', 'redis', 3), perSecond('rate-limiter-flexible', 'redis', 1))],
     ['redis_3_windows_over_flexible_3_windows', ratio(perSecond('guard', 'redis', 3), perSecond('rate-limiter-flexible', 'redis', 3))],
-    ['memory_over_flexible', ratio(perSecond('guard', 'memory', 1), perSecond('rate-limiter-flexible', 'memory', 1))],
+    ['memory_over_flexible', ratio(perSecond('guard', 'memory', 3), perSecond('rate-limiter-flexible', 'memory', 3))],
+    ['memory_1_window_over_flexible_1_window', ratio(perSecond('guard', 'memory', 1), perSecond('rate-limiter-flexible', 'memory', 1))],
     ['memory_3_windows_over_flexible_1_window', ratio(perSecond('guard', 'memory', 3), perSecond('rate-limiter-flexible', 'memory', 1))],
     ['leased_over_redis', ratio(perSecond('guard, leased', 'redis', 3), perSecond('guard', 'redis', 3))]
   ]

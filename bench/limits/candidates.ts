@@ -20,7 +20,7 @@ export interface Candidate {
   readonly stop: () => Promise<void>
 }
 
-/** Identities that ask in turn, each of an org of its own: no two of them are asked about in one command. */
+/** Identities that ask in turn, each of an org of its own: in a cluster no two of them are asked about in one command. */
 export const identities = 100
 
 const quota = 100_000_000_000
@@ -41,11 +41,13 @@ export function candidates (redisUrl: string): readonly Candidate[] {
 function redisCandidates (url: string, count: number): readonly Candidate[] {
   const connect = (): Redis => new Redis(url)
   const own = connect()
+  const byGroup = connect()
   const ofLeases = connect()
   const theirs = connect()
-  const leased = leasedLimiter({ limiter: redisLimiter({ client: ofLeases, prefix: `leased-${count}:`, timeoutMs: 5000 }) })
+  const leased = leasedLimiter({ limiter: redisLimiter({ client: ofLeases, prefix: `leased-${count}:`, timeoutMs: 5000, together: 'all' }) })
   return [
-    { ...guard('guard', 'redis', count, redisLimiter({ client: own, prefix: `guard-${count}:`, timeoutMs: 5000 })), stop: quit(own) },
+    { ...guard('guard', 'redis', count, redisLimiter({ client: own, prefix: `guard-${count}:`, timeoutMs: 5000, together: 'all' })), stop: quit(own) },
+    { ...guard('guard, as in a cluster', 'redis', count, redisLimiter({ client: byGroup, prefix: `group-${count}:`, timeoutMs: 5000 })), stop: quit(byGroup) },
     { ...guard('guard, leased', 'redis', count, leased), stop: async () => { await leased.close(); await ofLeases.quit() } },
     { ...flexible('redis', count, (options) => new RateLimiterRedis({ ...options, storeClient: theirs })), stop: quit(theirs) },
     ...count === 1 ? [fastifyOnRedis(connect())] : []

@@ -32,8 +32,6 @@ export class Lease {
   readonly charge: Charge
   /** Milliseconds; from then on nothing is taken. */
   readonly expiresAt: number
-  /** Milliseconds; when the window that bound has more room. */
-  readonly #resetsAt: number
   /** For each window with shares, what came from the share of the sharer. The rest is of the pool. */
   readonly #parts: readonly Part[]
   #left: number
@@ -44,7 +42,6 @@ export class Lease {
     this.outcome = outcome
     this.charge = charge
     this.expiresAt = askedAt + lifetimeMs
-    this.#resetsAt = askedAt + outcome.resetSeconds * 1000
     this.#left = request.cost
     this.#parts = charge.pooled.map((pooled) => ({ ofShare: request.cost - pooled }))
   }
@@ -53,12 +50,12 @@ export class Lease {
   take (cost: number, now: number): LimitOutcome | undefined {
     if (cost > this.#left || now >= this.expiresAt) return undefined
     this.#left -= cost
-    const { window, remaining } = this.outcome
+    const { window, remaining, resetSeconds } = this.outcome
     return {
       allowed: true,
       window,
       remaining: remaining + this.#left,
-      resetSeconds: Math.max(0, Math.ceil((this.#resetsAt - now) / 1000)),
+      resetSeconds,
       retryAfterSeconds: 0,
       charge: new LeasedCharge(this, this.#takeParts(cost))
     }

@@ -28,10 +28,13 @@ export interface MemoryLimiter extends Limiter {
   readonly size: number
 }
 
+// Read once: the getter takes longer than the clock.
+const processBegan = performance.timeOrigin
+
 const readOptions = object({
   maxKeys: withDefault(integer({ min: 1 }), 100_000),
   whenFull: withDefault(oneOf<'forget' | 'refuse'>('forget', 'refuse'), 'forget'),
-  now: withDefault(functionOf<() => number>(), () => performance.timeOrigin + performance.now())
+  now: withDefault(functionOf<() => number>(), () => processBegan + performance.now())
 })
 
 /** How many budgets are looked at to find the one that makes room for another; and how many more when all of these are exhausted. */

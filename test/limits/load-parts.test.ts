@@ -14,6 +14,8 @@ t.test('load is the worst signal, each by its own target', async (t) => {
   t.same(reader.read(1), { load: 1.2, signal: 'disk', failed: [] })
   values.disk = -120
   t.same(reader.read(1), { load: 0.5, signal: 'gpu', failed: [] })
+  values.disk = 100
+  t.same(reader.read(0.6), { load: 0.6, signal: 'disk', failed: [] }, 'below nothing is nothing')
 })
 
 t.test('a signal is smoothed, so that one pause is no overload', async (t) => {
@@ -87,8 +89,8 @@ t.test('a cut has half a second to show, and a load that falls is not cut again'
   t.equal(admission.limit, 90)
   admission.tick(0.2, 1.2, { asked: 200, admitted: 90 })
   t.equal(admission.limit, 90)
-  admission.tick(0.1, 1.2, { asked: 200, admitted: 90 })
-  t.equal(admission.limit, 81)
+  admission.tick(0.1, 1.2, { asked: 200, admitted: 150 })
+  t.equal(admission.limit, 81, 'not from what was admitted before the last cut')
 })
 
 t.test('a limit that is not reached is cut from what was admitted', async (t) => {
