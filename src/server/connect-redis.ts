@@ -81,6 +81,7 @@ async function serverOptions (place: Exclude<RedisPlace, { readonly cluster: rea
       // A primary that stands still keeps its connections: only the Sentinels tell that it was replaced.
       failoverDetector: true,
       sentinelCommandTimeout: silenceMs,
+      sentinelRetryStrategy: retryStrategy,
       ...database !== undefined && { db: database },
       ...sentinelPasswordFile !== undefined && { sentinelPassword: await readPassword(sentinelPasswordFile) },
       ...tls !== undefined && { sentinelTLS: tls, enableTLSForSentinelMode: true }
