@@ -16,7 +16,6 @@ import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
-import type { WhenUnavailable } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
@@ -63,8 +62,6 @@ export interface ServerLimits extends TierOptions {
   readonly backoff?: BackoffOptions | 'off'
   /** Who may approve an exception: `another` than who asked for it and than whom it is for, or `anyone`. Default `another`. */
   readonly approval?: Approval
-  /** What is done with the tiers' `concurrency` while Redis cannot be reached, as each window says for itself. Default `deny`. */
-  readonly concurrencyWhenUnavailable?: WhenUnavailable
   /** Takes units from Redis in batches, so that most requests ask nobody: all nodes together may exceed a quota by their number times `maxUnits`. Default: every request asks. */
   readonly leases?: Pick<LeasedLimiterOptions, 'maxUnits' | 'lifetimeMs'>
 }
@@ -74,7 +71,6 @@ const readLimits: Reader<ServerLimits> = object({
   load: optional(object(loadShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
   approval: optional(oneOf<Approval>('another', 'anyone')),
-  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local')),
   leases: optional(object(leaseShape))
 })
 
