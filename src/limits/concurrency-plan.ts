@@ -51,10 +51,11 @@ export const readConcurrencyTiers: Reader<ConcurrencyTiers> = (value, path) => {
   const own = new Map(Object.entries(tiers).map(([name, tier]) => [name, plansOf(tier, '')]))
   const beside = new Map(Object.entries(tiers).map(([name, tier]) => [name, plansOf(tier, `${name}.`)]))
   const fallback = own.get(defaultTier)
-  if (fallback === undefined) throw optionInvalid(`${path}.defaultTier`, `one of ${names.join(', ')}`, defaultTier)
+  const fallbackBeside = beside.get(defaultTier)
+  if (fallback === undefined || fallbackBeside === undefined) throw optionInvalid(`${path}.defaultTier`, `one of ${names.join(', ')}`, defaultTier)
   return {
     planOf: (tier, model) => choose(own.get(tier) ?? fallback, model),
-    planBeside: (tier, model) => choose(beside.get(tier) ?? fallback, model),
+    planBeside: (tier, model) => choose(beside.get(tier) ?? fallbackBeside, model),
     models: [...new Set(Object.values(tiers).flatMap(({ models }) => Object.keys(models ?? {})))]
   }
 }
@@ -74,9 +75,10 @@ function plansOf ({ concurrency = {}, models = {} }: TierLimits, prefix: string)
 }
 
 function planOf (limits: ConcurrencyLimits, prefix: string, isMeant: (scope: Scope) => boolean): ConcurrencyPlan | undefined {
+  const { whenUnavailable } = limits
   const slots = scopes.filter(isMeant).flatMap((of): PlannedSlot[] => {
     const max = limits[of]
-    return max === undefined ? [] : [{ of, prefix, limit: Object.freeze({ name: `${prefix}${of}`, max }) }]
+    return max === undefined ? [] : [{ of, prefix, limit: Object.freeze({ name: `${prefix}${of}`, max, ...whenUnavailable !== undefined && { whenUnavailable } }) }]
   })
   if (slots.length === 0) return undefined
   return { own: slots.filter(({ of }) => of !== 'model'), everybody: slots.filter(({ of }) => of === 'model'), limits: slots.map(({ limit }) => limit) }

@@ -1,10 +1,13 @@
 import { optionInvalid } from '../options.ts'
+import type { WhenUnavailable } from './windows.ts'
 
 /** At most `max` requests in flight at once. */
 export interface ConcurrencyLimit {
   /** Short name for headers and records, for instance `principal`. */
   readonly name: string
   readonly max: number
+  /** What is done while the store cannot be reached: as with windows. Default `deny`. */
+  readonly whenUnavailable?: WhenUnavailable
 }
 
 /** A place among the `max` requests that one key may have in flight. */
@@ -52,7 +55,7 @@ export interface Concurrency {
 export function checkSlotRequest ({ slots }: SlotRequest): void {
   for (const { limit: { max } } of slots) {
     // NaN would compare as never reached.
-    if (!Number.isSafeInteger(max) || max < 1) throw optionInvalid('max', 'a whole number of at least 1', max)
+    if (max < 1) throw optionInvalid('max', 'a whole number of at least 1', max)
   }
   // Two slots of one key would be held by one lease, and counted as one.
   if (slots.length === 0 || new Set(slots.map(({ key }) => key)).size !== slots.length) throw optionInvalid('slots', 'a list of at least one slot, each of another key', slots)

@@ -16,7 +16,6 @@ import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { tierShape, type TierOptions } from '../limits/tiers.ts'
-import type { WhenUnavailable } from '../limits/windows.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
@@ -65,8 +64,6 @@ export interface ServerLimits extends TierOptions {
   readonly backoff?: BackoffOptions | 'off'
   /** Who may approve an exception: `another` than who asked for it and than whom it is for, or `anyone`. Default `another`. */
   readonly approval?: Approval
-  /** What is done with the tiers' `concurrency` while Redis cannot be reached, as each window says for itself. Default `deny`. */
-  readonly concurrencyWhenUnavailable?: WhenUnavailable
 }
 
 const readLimits: Reader<ServerLimits> = object({
@@ -74,8 +71,7 @@ const readLimits: Reader<ServerLimits> = object({
   load: optional(object(loadShape)),
   leases: optional(object(leaseShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
-  approval: optional(oneOf<Approval>('another', 'anyone')),
-  concurrencyWhenUnavailable: optional(oneOf<WhenUnavailable>('deny', 'allow', 'local'))
+  approval: optional(oneOf<Approval>('another', 'anyone'))
 })
 
 const readConfig = object({

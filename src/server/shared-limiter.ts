@@ -7,7 +7,7 @@ import { leasedLimiter } from '../limits/leased-limiter.ts'
 import { liveNodes } from '../limits/live-nodes.ts'
 import { redisConcurrency } from '../limits/redis-concurrency.ts'
 import { redisLimiter, type RedisLike } from '../limits/redis-limiter.ts'
-import { resilientLimiter, type ModeChange, type ResilientLimiter } from '../limits/resilient-limiter.ts'
+import { resilientLimiter, type ModeChange } from '../limits/resilient-limiter.ts'
 import type { ServerConfig, ServerLimits } from './config.ts'
 import { connectRedis } from './connect-redis.ts'
 import type { RedisPlace } from './redis-place.ts'
@@ -22,15 +22,16 @@ export interface SharedLimits {
  * Limits in the Redis at this place, whose connection ends with the server.
  * @param onModeChange told when they are decided without it, and when with it again.
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
- * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every window denies without it: a mistyped address is told at once.
+ * @throws FMG_ERR_LIMITER_UNAVAILABLE when Redis cannot be reached and every tier denies without it: a mistyped address is told at once.
  */
-export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, leases, concurrencyWhenUnavailable } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
+export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { limits: { tiers, leases } }: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {
   const client = await connectRedis(place, 'fail', (error) => { app.log.error({ err: error }, 'Redis') })
   app.addHook('onClose', async () => { client.disconnect() })
   try {
     await client.connect()
   } catch (cause) {
-    const mayServe = Object.values(tiers).some(({ windows }) => windows.every(({ whenUnavailable = 'deny' }) => whenUnavailable !== 'deny'))
+    const mayServe = Object.values(tiers).some(({ windows, concurrency = { whenUnavailable: 'allow' } }) =>
+      [...windows, concurrency].every(({ whenUnavailable = 'deny' }) => whenUnavailable !== 'deny'))
     if (!mayServe) {
       client.disconnect()
       throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { cause })
@@ -38,10 +39,13 @@ export async function sharedLimits (app: FastifyInstance, place: RedisPlace, { l
     app.log.error({ err: cause }, 'this node starts without Redis: it enforces no part of a limit until it was known to the others')
   }
   const nodes = liveNodes({ client })
-  app.addHook('onClose', async () => { nodes.stop() })
   const limiter = resilientLimiter({ limiter: countedBy(app, client, place, leases), nodes, onModeChange })
-  app.addHook('onClose', async () => { limiter.stop() })
-  const concurrency = redisConcurrency({ client: unlessOut(client, limiter), ...concurrencyWhenUnavailable !== undefined && { whenUnavailable: concurrencyWhenUnavailable }, nodes: () => nodes.highest })
+  const concurrency = redisConcurrency({ client, nodes })
+  app.addHook('onClose', async () => {
+    limiter.stop()
+    concurrency.stop()
+    nodes.stop()
+  })
   return { limiter, concurrency }
 }
 
@@ -52,16 +56,6 @@ function countedBy (app: FastifyInstance, client: RedisLike, place: RedisPlace, 
   const leased = leasedLimiter({ limiter, ...leases })
   app.addHook('onClose', async () => { await leased.close() })
   return leased
-}
-
-/** What is asked beside the limiter does not wait for a Redis of which the limiter knows that it does not answer. */
-function unlessOut (client: RedisLike, limiter: ResilientLimiter): RedisLike {
-  return {
-    async call (command, ...args) {
-      if (limiter.mode === 'outage') throw new Error('Redis was not asked: it does not answer')
-      return await client.call(command, ...args)
-    }
-  }
 }
 
 /** Leaves a record and a log line of each change of who decides about limits. */

@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
+import type { WhenUnavailable } from '../../src/limits/windows.ts'
 import type { Concurrency, Lease, Slot, SlotOutcome, SlotRequest } from '../../src/limits/concurrency.ts'
 
 /** A slot of one of `max`; the limit is named like its key. */
-export function slot (key: string, max: number): Slot {
-  return { key, limit: { name: key, max } }
+export function slot (key: string, max: number, whenUnavailable?: WhenUnavailable): Slot {
+  return { key, limit: { name: key, max, ...whenUnavailable !== undefined && { whenUnavailable } } }
 }
 
 /** A request of acme's for these, for one of ann's two where nothing else is said. */

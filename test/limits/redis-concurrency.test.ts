@@ -178,6 +178,19 @@ t.test('a release that does not arrive is repeated by the heartbeat, until the l
   t.equal(wire.said.length, before, 'nor when it has ended')
 })
 
+t.test('releases that did not arrive are repeated also where nothing is held any more', async (t) => {
+  const { one, two, wire, redis } = nodes(t, { leaseMs: 1000 })
+  const leases = await takeAll(one)
+  wire.isCut = true
+  for (const lease of leases) one.release(lease)
+  await setImmediate()
+  await setImmediate()
+  wire.isCut = false
+  await heartbeat(wire, redis)
+  t.same(wire.said.at(-1), [1000, [[1, ...leases.map(({ id }) => id)]], [], []])
+  t.equal((await takeAll(two)).length, 2)
+})
+
 t.test('what was released and taken in one turn is one command, in that order', async (t) => {
   const { one, wire } = nodes(t)
   const leases = await takeAll(one)
@@ -328,10 +341,10 @@ t.test('a process that holds leases can end', async (t) => {
 })
 
 t.test('whenUnavailable: allow gives slots uncounted, and Redis learns of them when it is back', async (t) => {
-  const { one, two, wire, redis } = nodes(t, { leaseMs: 1000, whenUnavailable: 'allow' })
+  const { one, two, wire, redis } = nodes(t, { leaseMs: 1000 })
   wire.isCut = true
   const leases: Lease[] = []
-  for (let index = 0; index < 3; index++) leases.push(leaseOf(await one.acquire(slotRequest())))
+  for (let index = 0; index < 3; index++) leases.push(leaseOf(await one.acquire(slotRequest([slot('ann', 2, 'allow')]))))
   t.equal((await takeAll(two)).length, 2)
   wire.isCut = false
   t.match(await one.acquire(slotRequest()), { allowed: false })
@@ -342,37 +355,81 @@ t.test('whenUnavailable: allow gives slots uncounted, and Redis learns of them w
   t.match(await one.acquire(slotRequest([slot('ann', 4)])), { allowed: false })
 })
 
-t.test('whenUnavailable: local gives this node\'s share, with what it held before, and nothing as long as nobody knows how many nodes there are', async (t) => {
-  let live: number | undefined
-  const { one, wire } = nodes(t, { whenUnavailable: 'local', nodes: () => live })
-  const seven = slotRequest([slot('ann', 7)])
+t.test('whenUnavailable: local gives this node\'s part, with what it held before, and nothing as long as nobody knows how many nodes there are', async (t) => {
+  const live: { highest: number | undefined } = { highest: undefined }
+  const { one, wire } = nodes(t, { nodes: live })
+  const seven = slotRequest([slot('ann', 7, 'local')])
   const held = leaseOf(await one.acquire(seven))
   wire.isCut = true
-  await t.rejects(one.acquire(seven), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
-  live = 2
+  await t.rejects(one.acquire(seven), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-nodes-unknown', cause: { reason: 'limiter-error' } })
+  live.highest = 2
   t.equal((await takeAll(one, seven)).length, 2, 'three, with the one before')
   t.match(await one.acquire(seven), { allowed: false, limit: { max: 7 } })
   one.release(held)
   t.equal((await takeAll(one, seven)).length, 1)
-  t.equal((await takeAll(one, slotRequest([slot('bob', 7), slot('fraud', 3)]))).length, 1, 'every slot has its share')
-  live = 8
-  t.equal((await takeAll(one, slotRequest([slot('eve', 7)]))).length, 0, 'less than one is none')
-  for (const none of [0, -1, NaN]) {
-    live = none
-    const given = await takeAll(one, slotRequest([slot(`key ${none}`, 2)]))
-    t.ok(given.length <= 2, `${none} nodes`)
+  t.equal((await takeAll(one, slotRequest([slot('bob', 7, 'local'), slot('fraud', 3, 'local')]))).length, 1, 'every slot has its part')
+  t.equal((await takeAll(one, slotRequest([slot('bob', 2, 'allow'), slot('eve', 4, 'local')]))).length, 2, 'and only those that are local')
+  await t.rejects(one.acquire(slotRequest([slot('eve', 9, 'local'), slot('dan', 9, 'allow'), slot('fay', 9)])), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', message: /limiter/ }, 'where one denies all do')
+  for (const none of [8, 0, -1, NaN, 0.5, Infinity]) {
+    live.highest = none
+    await t.rejects(one.acquire(seven), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-part-too-small' }, `${none} nodes`)
   }
+})
+
+t.test('where nobody counts nodes, local refuses', async (t) => {
+  const store = open({ call: async () => { throw new Error('no connection') } })
+  await t.rejects(store.acquire(slotRequest([slot('ann', 2, 'local')])), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-nodes-unknown' })
+})
+
+t.test('a Redis that answers and refuses is no outage: nothing is allowed for it', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  await client.set(`${prefix}{acme}:bob`, 'what another program wrote')
+  for (const store of [open(client, { prefix }), open({ call: async () => { throw Object.assign(new Error('NOPERM no right'), { name: 'ReplyError' }) } })]) {
+    for (let index = 0; index < 6; index++) await t.rejects(store.acquire(slotRequest([slot('bob', 1, 'allow')])), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
+  }
+})
+
+t.test('a Redis that fails again and again is not asked, until a probe finds it back', async (t) => {
+  const { one, wire, redis } = nodes(t, { failures: 3, probeMs: 10 })
+  wire.isCut = true
+  for (let index = 0; index < 3; index++) await t.rejects(one.acquire(slotRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
+  await t.rejects(one.acquire(slotRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-outage' })
+  t.match(await one.acquire(slotRequest([slot('ann', 2, 'allow')])), { allowed: true })
   wire.isCut = false
-  t.equal((await takeAll(one, seven)).length, 7 - 1, 'and is bound by all again')
+  let outcome
+  while (outcome === undefined) outcome = await one.acquire(slotRequest()).catch(() => setImmediate(undefined))
+  t.match(outcome, { allowed: true })
+  await redis.ping()
+})
+
+t.test('a probe of a Redis that stands still ends', async (t) => {
+  let probes = 0
+  const store = open({
+    call: async (...args) => {
+      if (String(args[3]).endsWith(':probe')) probes++
+      return await new Promise(() => undefined)
+    }
+  }, { failures: 1, probeMs: 1, timeoutMs: 1 })
+  await t.rejects(store.acquire(slotRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-timeout' })
+  await until(() => probes > 3)
+  store.stop()
+  const end = performance.now() + 100
+  await until(() => performance.now() > end)
+  const before = probes
+  const later = performance.now() + 100
+  await until(() => performance.now() > later)
+  t.equal(probes, before, 'nor does it ask when it was stopped')
 })
 
 t.test('an answer that comes after this node answered for itself changes nothing', async (t) => {
   const waiting: ((answer: unknown) => void)[] = []
   const said: unknown[] = []
   const client: RedisLike = { call: async (...args) => await new Promise((resolve) => { said.push(JSON.parse(String(args.at(-1)))); waiting.push(resolve) }) }
-  const store = open(client, { timeoutMs: 1, whenUnavailable: 'allow' })
-  const given = leaseOf(await store.acquire(slotRequest()))
-  const refused = leaseOf(await store.acquire(slotRequest()))
+  const store = open(client, { timeoutMs: 1 })
+  const any = slotRequest([slot('ann', 2, 'allow')])
+  const given = leaseOf(await store.acquire(any))
+  const refused = leaseOf(await store.acquire(any))
   waiting[0]?.([0])
   waiting[1]?.([1])
   await setImmediate()
@@ -386,7 +443,7 @@ t.test('an answer that comes after this node answered for itself changes nothing
 
 t.test('options are read strictly', async (t) => {
   const client = answering(() => null)
-  for (const options of [{}, { client: {} }, { client, prefix: 'a{b}' }, { client, prefix: '' }, { client, timeoutMs: 0 }, { client, maxPending: 0 }, { client, leaseMs: 999 }, { client, leaseMs: 60_001 }, { client, whenUnavailable: 'local' }, { client, whenUnavailable: 'retry' }, { client, lease: 5 }]) {
+  for (const options of [{}, { client: {} }, { client, prefix: 'a{b}' }, { client, prefix: '' }, { client, timeoutMs: 0 }, { client, maxPending: 0 }, { client, leaseMs: 999 }, { client, leaseMs: 60_001 }, { client, nodes: 4 }, { client, nodes: {} }, { client, failures: 0 }, { client, probeMs: 0 }, { client, lease: 5 }]) {
     t.throws(() => { Reflect.apply(redisConcurrency, undefined, [options]) }, { code: 'FMG_ERR_OPTION_INVALID', message: /redisConcurrency\./ })
   }
 })

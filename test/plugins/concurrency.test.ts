@@ -152,6 +152,15 @@ t.test('in observe mode nothing is refused, and the log says what would have bee
   t.same(recordsIn(folder).map(({ reason }) => reason).filter((reason) => reason !== undefined), ['observed-concurrency-principal'])
 })
 
+t.test('where the policy cannot say, in observe mode, who asks still has slots', async (t) => {
+  const failing: Policy = { id: 'p', decide: () => Promise.reject(new Error('no')) }
+  const server = await heldServer(t, slotOptions({ concurrency: { principal: 1, model: 1 } }, { mode: 'observe', authorize: { policy: failing } }))
+  const answer = server.ask('acme/ann', 'acme-one')
+  await server.reached(1)
+  server.end()
+  t.match(await answer, { statusCode: 200, headers: { 'ratelimit-policy': '"minute";q=1000000;w=60, "concurrency-principal";q=1;qu="concurrent-requests"' } })
+})
+
 t.test('a store that fails is 503 with retry-after, whichever way', async (t) => {
   const failures = [
     [redisConcurrency({ client: { call: async () => { throw new Error('no connection') } } }), 'limiter-error'],

@@ -97,7 +97,7 @@ t.test('what goes on beside the answer keeps the request at work, each once', as
   t.equal(over(), 0)
   two()
   t.equal(over(), 1)
-  work.begin()
+  work.begin()()
   t.ok(work.isOver, 'what begins later belongs to it no more')
 })
 

@@ -15,13 +15,13 @@ import { until } from '../helpers/until.ts'
 const tier = (...whenUnavailable: WhenUnavailable[]): ServerConfig['limits']['tiers'][string] =>
   ({ windows: whenUnavailable.map((one) => ({ name: one, quota: 5, windowSeconds: 3600, whenUnavailable: one })) })
 
-const tiers = { standard: tier('deny'), open: tier('allow'), halved: tier('local'), mixed: tier('allow', 'deny') }
+const tiers = { standard: tier('deny'), open: tier('allow'), halved: tier('local'), mixed: tier('allow', 'deny'), busy: { ...tier('allow'), concurrency: { principal: 2 } }, free: { ...tier('allow'), concurrency: { principal: 2, whenUnavailable: 'allow' } } } satisfies ServerConfig['limits']['tiers']
 
 interface Logged { readonly msg?: string, readonly before?: string, readonly mode?: string, readonly err?: { readonly code?: string } }
 
-async function serve (redis: string, data: string, limited: Partial<typeof tiers> = tiers, more: Partial<ServerConfig['limits']> = {}): Promise<{ server: RunningServer, logged: Logged[], ask: (tier: string) => Promise<Response> }> {
+async function serve (redis: string, data: string, limited: Partial<typeof tiers> = tiers): Promise<{ server: RunningServer, logged: Logged[], ask: (tier: string) => Promise<Response> }> {
   const logged: Logged[] = []
-  const config = { ...defaultConfig, data, redis, listen: { ...defaultConfig.listen, port: 0 }, limits: { defaultTier: Object.keys(limited)[0] ?? '', tiers: limited as typeof tiers, ...more } }
+  const config = { ...defaultConfig, data, redis, listen: { ...defaultConfig.listen, port: 0 }, limits: { defaultTier: Object.keys(limited)[0] ?? '', tiers: limited as typeof tiers } }
   const server = await runServer(config, { level: 'warn', stream: { write: (line) => { logged.push(JSON.parse(line) as Logged) } } })
   const { store, pepper } = await openKeys(config, server.data)
   const keys = new Map<string, string>()
@@ -45,6 +45,8 @@ t.test('without Redis each tier does as it says, and log and records tell when a
   while (!logged.some(({ mode }) => mode === 'outage')) await ask('open')
   for (let index = 0; index < 20; index++) t.equal(await statusOf('open'), 200)
   t.equal(await statusOf('mixed'), 503)
+  t.equal(await statusOf('busy'), 503, 'nobody counts what is in flight')
+  t.equal(await statusOf('free'), 200)
   t.equal(await statusOf('halved'), 503, 'nobody had known this node for long enough')
 
   const again = await startPrivateRedis(redis.port)
@@ -62,11 +64,11 @@ t.test('without Redis each tier does as it says, and log and records tell when a
 
 t.test('requests in flight are counted, refused or let pass as the configuration says', async (t) => {
   const folder = t.testdir()
-  const counted = { open: { ...tiers.open, concurrency: { principal: 4 } } }
-  for (const [concurrencyWhenUnavailable, status] of [[undefined, 503], ['deny', 503], ['allow', 200]] as const) {
+  for (const [whenUnavailable, status] of [[undefined, 503], ['deny', 503], ['local', 503], ['allow', 200]] as const) {
+    const counted = { open: { ...tiers.open, concurrency: { principal: 4, ...whenUnavailable !== undefined && { whenUnavailable } } } }
     const redis = await startPrivateRedis()
     t.teardown(redis.stop)
-    const { server, logged, ask } = await serve(redis.url, path.join(folder, String(concurrencyWhenUnavailable)), counted, { concurrencyWhenUnavailable })
+    const { server, logged, ask } = await serve(redis.url, path.join(folder, String(whenUnavailable)), counted)
     t.teardown(() => stopServer(server.app))
     while ((await ask('open')).status === 401);
     t.equal((await ask('open')).status, 200)
@@ -80,7 +82,7 @@ t.test('a server starts without Redis where some tier can be served, and not whe
   const redis = await startPrivateRedis()
   await redis.stop()
   const folder = t.testdir()
-  for (const [name, limited] of Object.entries({ standard: { standard: tiers.standard }, mixed: { mixed: tiers.mixed } })) {
+  for (const [name, limited] of Object.entries({ standard: { standard: tiers.standard }, mixed: { mixed: tiers.mixed }, busy: { busy: tiers.busy } })) {
     await t.rejects(serve(redis.url, path.join(folder, name), limited), { code: 'FMG_ERR_LIMITER_UNAVAILABLE' })
   }
   const { server, logged, ask } = await serve(redis.url, path.join(folder, 'open'))
