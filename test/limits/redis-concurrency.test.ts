@@ -321,7 +321,7 @@ t.test('heartbeats that nobody answers do not pile up either', async (t) => {
   let calls = 0
   let now = 0
   const client: RedisLike = { call: async () => isSilent ? await new Promise(() => { calls++ }) : [0] }
-  const store = open(client, { leaseMs: 1000, now: () => now })
+  const store = open(client, { leaseMs: 1000, now: () => now, timeoutMs: 100 })
   const lease = leaseOf(await store.acquire(slotRequest()))
   isSilent = true
   await until(() => calls === 1)
