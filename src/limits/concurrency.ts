@@ -55,7 +55,7 @@ export interface Concurrency {
 export function checkSlotRequest ({ slots }: SlotRequest): void {
   for (const { limit: { max } } of slots) {
     // NaN would compare as never reached.
-    if (max < 1) throw optionInvalid('max', 'a whole number of at least 1', max)
+    if (!Number.isSafeInteger(max) || max < 1) throw optionInvalid('max', 'a whole number of at least 1', max)
   }
   // Two slots of one key would be held by one lease, and counted as one.
   if (slots.length === 0 || new Set(slots.map(({ key }) => key)).size !== slots.length) throw optionInvalid('slots', 'a list of at least one slot, each of another key', slots)
