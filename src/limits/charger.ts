@@ -53,7 +53,7 @@ export interface ChargerParts {
 export interface Charger {
   /** Costs nothing, asks nobody. @returns the refusal of a principal that is blocked. */
   blocked (principal: string): GuardError | undefined
-  /** Never rejects. */
+  /** Neither throws nor rejects: what cannot be counted is refused. */
   charge (request: Chargeable): Verdict | Promise<Verdict>
 }
 
@@ -73,9 +73,13 @@ export function charger ({ limiter, tiers, blocks, exceptions, violations, shedd
     const asked = { tier: obligedTier ?? request.tier, principal, cost }
     const overload = shedding?.refusal(asked)
     if (overload !== undefined) return refused(overload)
-    const answer = consumeBoth(limiter, ownRequest(plan, request, cost), everybodysRequest(plan, request, cost))
-    if (answer instanceof Promise) return answer.then((both) => conclude(request, plan, asked, both), (error: unknown) => giveUp(asked, error))
-    return conclude(request, plan, asked, answer)
+    try {
+      const answer = consumeBoth(limiter, ownRequest(plan, request, cost), everybodysRequest(plan, request, cost))
+      if (answer instanceof Promise) return answer.then((both) => conclude(request, plan, asked, both), (error: unknown) => giveUp(asked, error))
+      return conclude(request, plan, asked, answer)
+    } catch (error) {
+      return giveUp(asked, error)
+    }
   }
 
   function ownPlan ({ principal, tier, model }: Chargeable): Plan {

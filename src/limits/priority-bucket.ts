@@ -11,6 +11,7 @@ export class PriorityBucket {
   readonly #ranks: number
   #level = 0
   #at = 0
+  #rate = 0
 
   /** @param ranks how many there are: 0 is the lowest. */
   constructor (ranks: number) {
@@ -33,15 +34,16 @@ export class PriorityBucket {
     const size = this.#size(rate)
     this.#level = Math.min(size, this.#level + Math.max(0, now - this.#at) / 1000 * rate)
     this.#at = now
+    this.#rate = rate
     if (this.#level <= size * (this.#ranks - 1 - rank) / this.#ranks) return false
-    // Owed is a bucket at most: a single dear request must not shut out all others for long.
-    this.#level = Math.max(-size, this.#level - cost)
+    // A bucket at most: a single dear request must not shut out all others for long.
+    this.#level -= Math.min(cost, size)
     return true
   }
 
-  /** Gives back what was taken for nothing. */
+  /** Gives back what was taken for nothing, and no more: else who is refused a dear request would fill the bucket for everybody. */
   giveBack (cost: number): void {
-    this.#level += cost
+    this.#level += Math.min(cost, this.#size(this.#rate))
   }
 
   #size (rate: number): number {

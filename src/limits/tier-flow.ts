@@ -62,8 +62,9 @@ export class TierFlow {
    * @param weight of what happened since then.
    */
   tick (seconds: number, weight: number): void {
-    this.asked += (this.#askedNow / seconds - this.asked) * weight
-    this.admitted += (this.#admittedNow / seconds - this.admitted) * weight
+    // Never less than none: what is given back may have been counted before, and a server to which less than nothing comes would shut its doors.
+    this.asked = Math.max(0, this.asked + (this.#askedNow / seconds - this.asked) * weight)
+    this.admitted = Math.max(0, this.admitted + (this.#admittedNow / seconds - this.admitted) * weight)
     this.#askedNow = this.#admittedNow = 0
   }
 

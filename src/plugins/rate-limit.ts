@@ -7,6 +7,7 @@ import type { Blocks } from '../limits/blocks.ts'
 import { charger, type Verdict } from '../limits/charger.ts'
 import type { Exceptions } from '../limits/exceptions.ts'
 import { limitHeader, limitPolicyHeader } from '../limits/headers.ts'
+import { checkCost } from '../limits/limit-request.ts'
 import type { Limiter } from '../limits/limiter.ts'
 import type { LoadControl } from '../limits/load-control.ts'
 import { memoryBlocks } from '../limits/memory-blocks.ts'
@@ -120,6 +121,8 @@ export const rateLimit = fp(async function rateLimit (app: FastifyInstance, opti
       return
     }
     const units = typeof cost === 'function' ? cost(request) : cost
+    // While Fastify listens: what is thrown once the policy has answered would end the process.
+    checkCost(units)
     const { id, org, tier } = principal
     const chargeUnder = ({ tier: obligedTier, model }: Foresight): void => {
       const verdict = charging.charge({ principal: id, org, tier, obligedTier, model, cost: units })

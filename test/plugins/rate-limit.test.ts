@@ -1,11 +1,13 @@
 import path from 'node:path'
-import Fastify, { type FastifyInstance, type LightMyRequestResponse as Response } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type LightMyRequestResponse as Response } from 'fastify'
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import type { Policy } from '../../src/authz/policy.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { redisLimiter } from '../../src/limits/redis-limiter.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import type { RateLimitOptions } from '../../src/plugins/rate-limit.ts'
+import { bodyMember, model } from '../../src/plugins/resource.ts'
 import { asPrincipal } from '../../src/testing.ts'
 import { auditIn, guardedApp, guardOptions, limits, recordsIn } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
@@ -71,6 +73,28 @@ t.test('a cost is charged whole, by number or by the parsed body, and a refused 
   t.equal((await ask('bob', 'trial', '/rows', { rows: 1 })).statusCode, 429)
   t.equal((await ask('eve', 'trial', '/rows', { rows: -1 })).statusCode, 500, 'a cost that is none is the server\'s mistake')
   t.equal(reached(), 3)
+})
+
+t.test('a cost that is none fails one request, not the process, also where the policy takes its time', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const anyone: Policy = { id: 'anyone', decide: async () => await Promise.resolve({ allowed: true, rule: 'anyone', reason: 'allowed' }) }
+  const ofModel = { windows: [...tiers.trial.windows, { name: 'model', of: 'principal-model', quota: 2, windowSeconds: 60 }] } as const
+  await app.register(modelGuard, guardOptions({ authorize: { policy: anyone }, rateLimit: { limiter: memoryLimiter({ now: () => 0 }), tiers: { trial: ofModel }, defaultTier: 'trial' } }))
+  const cost = ({ body }: FastifyRequest): number => (body as { rows: number }).rows
+  app.post('/predict', { config: { access: { action: 'predict', resource: model(bodyMember('model')) }, cost } }, async () => 'done')
+  const statuses = []
+  for (const rows of [0, -1, 1.5, 1e300, 1]) statuses.push((await app.inject({ method: 'POST', url: '/predict', payload: { model: 'fraud', rows }, ...asPrincipal({ id: 'ann', tier: 'trial' }) })).statusCode)
+  t.same(statuses, [500, 500, 500, 500, 200])
+})
+
+t.test('a limiter that throws refuses, and in observe mode does no harm', async (t) => {
+  const full = memoryLimiter({ maxKeys: 1, whenFull: 'refuse', now: () => 0 })
+  full.consume({ group: 'acme', budgets: [{ key: 'eve', windows: tiers.trial.windows }], cost: 1 })
+  const refused = await (await counted(t, full)).ask('ann')
+  t.equal(refused.statusCode, 503)
+  t.equal(refused.headers['retry-after'], '1')
+  t.equal((await (await counted(t, full, { mode: 'observe' })).ask('ann')).statusCode, 200)
 })
 
 t.test('public routes and strangers cost nobody anything', async (t) => {
