@@ -45,8 +45,8 @@ const readOptions = object({
 })
 
 const digest = createHash('sha1').update(limitScript).digest('hex')
-/** Questions in one call: Redis does nothing else meanwhile. */
-const maxTogether = 100
+/** Questions in one call: Redis does nothing else meanwhile, and this process reads the answers to one while Redis works on the next. */
+const maxTogether = 20
 
 /** A question that waits for its answer. */
 interface Waiting extends Question {

@@ -15,7 +15,7 @@ import type { Approval } from '../limits/approval.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
-import { tierShape, type TierOptions } from '../limits/tiers.ts'
+import { readTiers, tierShape, type TierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
@@ -66,13 +66,20 @@ export interface ServerLimits extends TierOptions {
   readonly approval?: Approval
 }
 
-const readLimits: Reader<ServerLimits> = object({
+const readLimitMembers: Reader<ServerLimits> = object({
   ...tierShape,
   load: optional(object(loadShape)),
   leases: optional(object(leaseShape)),
   backoff: optional<BackoffOptions | 'off'>((value, path) => value === 'off' ? value : readBackoff(value, path)),
   approval: optional(oneOf<Approval>('another', 'anyone'))
 })
+
+/** What the tiers say is wrong where they stand, not where they are used. */
+const readLimits: Reader<ServerLimits> = (value, path) => {
+  const limits = readLimitMembers(value, path)
+  readTiers({ tiers: limits.tiers, defaultTier: limits.defaultTier }, path)
+  return limits
+}
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */

@@ -118,7 +118,7 @@ t.test('a log that was changed is found out, and the record named', async (t) =>
 t.test('a configuration that is wrong does not start, and says where', async (t) => {
   const cases: [string, RegExp][] = [
     ['listn: {}\n', /guard\.yaml\.listn is not an option; did you mean listen\?/],
-    ['limits: { defaultTier: x, tiers: {} }\n', /rateLimit\.defaultTier/],
+    ['limits: { defaultTier: x, tiers: {} }\n', /guard\.yaml\.limits\.defaultTier/],
     ['a: 1\na: 2\n', /guard\.yaml: Map keys must be unique/],
     ['listen: { host: 0.0.0.0 }\n', /FMG_ERR_LISTENER_INSECURE/],
     ['policy: none.yaml\n', /none\.yaml/]
