@@ -55,30 +55,51 @@ local function countOf(name, length, span, first, values, from, to, total, moved
   return { name = name, length = length, span = span, first = first, values = values, from = from, to = to, total = total, moved = moved, last = 0, cost = 0 }
 end
 
+-- A call can give or take 8,000 values at most.
+local function unpacked(value)
+  if #value < 4000 then return { cmsgpack.unpack(value) } end
+  local values, n, offset = {}, 0, 0
+  while offset >= 0 do
+    local some = { cmsgpack.unpack_limit(value, 1000, offset) }
+    offset = some[1]
+    for i = 2, #some do
+      n = n + 1
+      values[n] = some[i]
+    end
+  end
+  return values
+end
+
+local function packed(values, n)
+  local value = ''
+  for i = 1, n, 1000 do value = value .. cmsgpack.pack(unpack(values, i, min(n, i + 999))) end
+  return value
+end
+
 local function read(key)
   local value = redis.call('GET', key)
-  local values = value and { cmsgpack.unpack(value) } or {}
+  local values = value and unpacked(value) or {}
   local budget, counts, next = { key = key, changed = false, values = values }, 0, 1
   while values[next] do
     local length, from, to = values[next + 1], next + 4, next + 3 + 2 * values[next + 3]
-    local span, total, oldest = spans[length] or length, 0, from
+    local span, total, moved = spans[length] or length, 0, false
     local name, first = values[next], values[next + 2]
     next = to + 1
-    while from < to and values[from] + span <= now do from = from + 2 end
+    while from < to and values[from] + span <= now do from, moved = from + 2, true end
     for i = from + 1, to, 2 do total = total + values[i] end
     if from < to and values[to - 1] - now > (reaches[length] or length) then
-      from, first = to - 1, stamp(length, now)
+      from, first, moved = to - 1, stamp(length, now), true
       values[from], values[to] = first, total
       budget.changed = true
     end
     counts = counts + 1
-    budget[counts] = countOf(name, length, span, first, values, from, to, total, from ~= oldest)
+    budget[counts] = countOf(name, length, span, first, values, from, to, total, moved)
   end
   return budget
 end
 
 local function store(budget, ends, values, n)
-  redis.call('SET', budget.key, cmsgpack.pack(unpack(values, 1, n)), 'PX', math.ceil((ends - now) / 1000))
+  redis.call('SET', budget.key, packed(values, n), 'PX', math.ceil((ends - now) / 1000))
 end
 
 local function rewrite(budget, ends)

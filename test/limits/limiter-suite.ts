@@ -71,6 +71,16 @@ export function limiterSuite (t: Test, open: () => TestedLimiter, numRuns: numbe
     t.match(await limiter.consume(limitRequest({ cost: 4 })), { allowed: true, remaining: 0 })
   })
 
+  t.test('a clock that was set back by hours starves nobody who spends slowly', async (t) => {
+    const { limiter, clock } = open()
+    await limiter.consume(limitRequest())
+    clock.now -= 3600 * second
+    for (let spent = 0; spent < 30; spent++) {
+      t.match(await limiter.consume(limitRequest()), { allowed: true })
+      clock.now += 10 * second
+    }
+  })
+
   t.test('a request that one window refuses consumes nothing in the others', async (t) => {
     const { limiter, clock } = open()
     const windows = [minute, hour]

@@ -57,6 +57,18 @@ t.test('Redis', async (t) => {
   }, 50)
 })
 
+t.test('a budget may have more windows than Lua gives and takes values at once', async (t) => {
+  const clock = testClock()
+  const limiter = redisLimiter({ client: withClock(connectRedis(t), clock), prefix: freshPrefix(), timeoutMs: 20_000 })
+  const windows = Array.from({ length: 400 }, (_, index) => ({ name: `w${index}`, quota: 24, windowSeconds: 60, share: { quota: 12, principals: 2 } }))
+  for (let spent = 1; spent <= 10; spent++) {
+    t.match(await limiter.consume(limitRequest({ windows, sharer: 'ann' })), { allowed: true, remaining: 12 - spent })
+    clock.now += 6 * second
+  }
+  t.match(await limiter.consume(limitRequest({ windows, sharer: 'ann', cost: 3 })), { allowed: true, remaining: 0 })
+  t.match(await limiter.consume(limitRequest({ windows, sharer: 'ann' })), { allowed: false, retryAfterSeconds: 6 })
+})
+
 t.test('it counts by the clock of Redis, in one key that ends with the longest window', async (t) => {
   const client = connectRedis(t)
   const prefix = freshPrefix()
