@@ -1,6 +1,6 @@
 import { guardError } from '../errors.ts'
 import { debts, type Debts } from './debts.ts'
-import { checkLimitRequest } from './limit-request.ts'
+import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { BudgetRequest, Charge, LimitOutcome, LimitRequest } from './limiter.ts'
 import { memoryLimiter } from './memory-limiter.ts'
 import { outagePlan, partQuota, wholeOf, type OutagePlan } from './outage-plan.ts'
@@ -56,9 +56,10 @@ export function apart ({ nodes, maxKeys, now }: ApartOptions): Apart {
       const local = charges.get(charge)
       if (local === undefined) return false
       const { request, budgets } = local
-      memory.settle(request, charge, difference)
-      if (difference > 0) owe(request.group, budgets, difference)
-      else for (const budget of budgets) owed.giveBack(request.group, budget, -difference, charge.at, microseconds())
+      const corrected = readDifference(request, difference)
+      memory.settle(request, charge, corrected)
+      if (corrected > 0) owe(request.group, budgets, corrected)
+      else for (const budget of budgets) owed.giveBack(request.group, budget, -corrected, charge.at, microseconds())
       return true
     },
 

@@ -1,7 +1,7 @@
 import { functionOf, havingMethods, integer, object, withDefault } from '../options.ts'
 import { Lease, LeasedCharge } from './lease.ts'
 import { LeaseShape, shapeOf } from './lease-shape.ts'
-import { checkDifference, checkLimitRequest } from './limit-request.ts'
+import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
 import { OutstandingUnits } from './outstanding-units.ts'
 
@@ -153,13 +153,13 @@ export function leasedLimiter (options: LeasedLimiterOptions): LeasedLimiter {
   }
 
   function settle (request: LimitRequest, charge: Charge, difference: number): void | Promise<void> {
-    checkDifference(difference)
-    return isSettledHere(request, charge, difference) ? undefined : limiter.settle(request, charge, difference)
+    const corrected = readDifference(request, difference)
+    return isSettledHere(request, charge, corrected) ? undefined : limiter.settle(request, charge, corrected)
   }
 
   function isSettledHere (request: LimitRequest, charge: Charge, difference: number): boolean {
     if (difference > 0) return shapes.get(shapeOf(request))?.lease?.take(difference, now()) !== undefined
-    return charge instanceof LeasedCharge && charge.lease.putBack(Math.min(-difference, request.cost), charge, now())
+    return charge instanceof LeasedCharge && charge.lease.putBack(-difference, charge, now())
   }
 
   /** Gives back what is held for nothing, and forgets who was not seen for a lifetime. */

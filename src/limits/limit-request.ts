@@ -33,7 +33,11 @@ export function checkCost (cost: number): void {
   if (!Number.isSafeInteger(cost) || cost < 1) throw optionInvalid('cost', 'a whole number of at least 1', cost)
 }
 
-/** @throws FMG_ERR_OPTION_INVALID for a difference that cannot be counted. */
-export function checkDifference (difference: number): void {
+/**
+ * The difference by which this request can be settled: no more is given back than it took.
+ * @throws FMG_ERR_OPTION_INVALID for one that cannot be counted.
+ */
+export function readDifference ({ cost }: LimitRequest, difference: number): number {
   if (!Number.isSafeInteger(difference)) throw optionInvalid('difference', 'a whole number', difference)
+  return Math.max(difference, -cost)
 }

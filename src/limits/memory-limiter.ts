@@ -2,7 +2,7 @@ import { guardError } from '../errors.ts'
 import { functionOf, integer, object, oneOf, withDefault } from '../options.ts'
 import { arrange, largestPart, type Budget } from './budget.ts'
 import { settleInAll, spendInAll, type Asked } from './decision.ts'
-import { checkDifference, checkLimitRequest } from './limit-request.ts'
+import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { BudgetRequest, Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
 import { countedWindows } from './shared-window.ts'
 import type { Window } from './windows.ts'
@@ -70,13 +70,13 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
     },
 
     settle (request, charge, difference) {
-      checkDifference(difference)
+      const corrected = readDifference(request, difference)
       const time = microseconds()
       const unknown: [id: string, budget: Budget][] = []
       const asked: Asked[] = []
       for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
-      settleInAll(asked, charge, difference, time)
-      if (difference > 0) remember(unknown, time)
+      settleInAll(asked, charge, corrected, time)
+      if (corrected > 0) remember(unknown, time)
     }
   }
 

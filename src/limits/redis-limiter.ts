@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { havingMethods, integer, object, oneOf, string, withDefault } from '../options.ts'
-import { checkDifference, checkLimitRequest } from './limit-request.ts'
+import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
 import { readAnswer, scriptArguments, type Question } from './redis-question.ts'
 import { limitScript } from './redis-script.ts'
@@ -69,8 +69,7 @@ export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
   return {
     consume: async (request) => await put(request, request.cost),
     async settle (request, { at, pooled }, difference) {
-      checkDifference(difference)
-      await put(request, [difference, at, ...pooled])
+      await put(request, [readDifference(request, difference), at, ...pooled])
     }
   }
 

@@ -400,6 +400,17 @@ t.test('charges are settled where they were made', async (t) => {
   t.equal(await drain(one.limiter, { key: 'late', windows: [local] }), 6)
 })
 
+t.test('more than was taken is never given back, nor taken off what is owed', async (t) => {
+  const one = tested()
+  await lose(one)
+  const request = limitRequest({ windows: [local], cost: 2 })
+  const charge = known((await one.limiter.consume(request)).charge)
+  await one.limiter.consume(limitRequest({ windows: [local] }))
+  await one.limiter.settle(request, charge, -100)
+  await one.end()
+  t.equal(await drain(one.shared, { windows: [{ ...local, quota: 20 }] }), 20 - 1)
+})
+
 t.test('a correction that fails is owed when it is more, and lost when it is less', async (t) => {
   const one = tested({ failures: 100 })
   const request = limitRequest({ windows: [denied, localHour], cost: 4 })
