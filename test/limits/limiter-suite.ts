@@ -342,6 +342,17 @@ export function limiterSuite (t: Test, open: () => TestedLimiter, numRuns: numbe
     t.match(await limiter.consume(org('ann', 1)), { allowed: false, remaining: 0 })
   })
 
+  t.test('what one owes to the rest takes no other\'s share, as long as the window has room', async (t) => {
+    const { limiter } = open()
+    const windows = [{ ...minute, quota: 40, share: { quota: 10, principals: 3 } }]
+    const org = (sharer: string, cost: number): LimitRequest => limitRequest({ key: 'org', windows, sharer, cost })
+    const { charge } = await limiter.consume(org('ann', 20))
+    await limiter.settle(org('ann', 20), known(charge), 5)
+    t.match(await limiter.consume(org('bob', 11)), { allowed: false, remaining: 10 })
+    t.match(await limiter.consume(org('bob', 10)), { allowed: true })
+    t.match(await limiter.consume(org('eve', 6)), { allowed: false, remaining: 5 })
+  })
+
   t.test('what cannot be counted is refused as an option and spends nothing', async (t) => {
     const { limiter } = open()
     for (const cost of [0, -1, 1.5, NaN, Infinity, 2 ** 53]) {
