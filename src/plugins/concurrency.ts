@@ -66,8 +66,15 @@ export const concurrency = fp(async function concurrency (app: FastifyInstance, 
         refuse(exceeded(outcome.limit), mode, request, reply, done)
       }
     }
-    const answer = acquireAll(store, slotRequests(plan, asker))
-    if (answer instanceof Promise) answer.then(conclude, (error: unknown) => { refuse(limiterUnavailable(error), mode, request, reply, done) })
+    const fail = (error: unknown): void => { refuse(limiterUnavailable(error), mode, request, reply, done) }
+    let answer: ReturnType<typeof acquireAll>
+    try {
+      answer = acquireAll(store, slotRequests(plan, asker))
+    } catch (error) {
+      fail(error)
+      return
+    }
+    if (answer instanceof Promise) answer.then(conclude, fail)
     else conclude(answer)
   }
 

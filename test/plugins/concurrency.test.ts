@@ -164,7 +164,8 @@ t.test('where the policy cannot say, in observe mode, who asks still has slots',
 t.test('a store that fails is 503 with retry-after, whichever way', async (t) => {
   const failures = [
     [redisConcurrency({ client: { call: async () => { throw new Error('no connection') } } }), 'limiter-error'],
-    [{ acquire: () => Promise.reject(new Error('of another kind')), release: () => undefined }, 'limiter-unavailable']
+    [{ acquire: () => Promise.reject(new Error('of another kind')), release: () => undefined }, 'limiter-unavailable'],
+    [{ acquire: () => { throw new Error('at once') }, release: () => undefined }, 'limiter-unavailable']
   ] as const
   const folder = t.testdir()
   for (const [index, [store, reason]] of failures.entries()) {
