@@ -45,11 +45,11 @@ export function requireAnotherPrincipal (principal: string, { approvedBy }: Appr
   if (isSamePerson(principal, approvedBy)) throw optionInvalid('approvedBy', 'another than the principal whose limits change', approvedBy)
 }
 
-// `Ann ` is no second person beside `ann`.
+// `Ann ` is no second person beside `ann`, nor is an `ann` with letters that nobody sees.
 function isSamePerson (one: string, other: string): boolean {
   return plain(one) === plain(other)
 }
 
 function plain (name: string): string {
-  return name.normalize('NFKC').trim().toLowerCase()
+  return name.normalize('NFKC').replace(/\p{Cf}/gu, '').trim().toLowerCase()
 }

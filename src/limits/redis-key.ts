@@ -18,6 +18,8 @@ export function sharerKey (prefix: string, group: string, key: string, sharer: s
 }
 
 function printable (text: string): string {
+  // Of `{}` a cluster takes the whole key, and places each key of the group elsewhere.
+  if (text === '') return '%;'
   // UTF-16, because UTF-8 would make all lone surrogates one.
   if (text.length > maxLength) return `%sha256;${createHash('sha256').update(text, 'utf16le').digest('hex')}`
   return text.replace(/[^!-~]|[%{}]/g, (character) => `%${character.charCodeAt(0).toString(16)};`)

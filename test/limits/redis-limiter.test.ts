@@ -262,6 +262,7 @@ t.test('a key shows group and key where they are harmless, and is placed by the 
   t.equal(redisKey('limit:', 'acme', 'https://issuer.example|ann'), 'limit:{acme}:https://issuer.example|ann')
   t.equal(redisKey('limit:', 'a}:{b', '\r\né%'), 'limit:{a%7d;:%7b;b}:%d;%a;%e9;%25;')
   t.equal(sharerKey('limit:', 'acme', 'org', 'an/n'), 'limit:{acme}:org%/an/n')
+  t.equal(redisKey('limit:', '', 'ann'), 'limit:{%;}:ann', 'of empty braces a cluster would take the whole key')
   t.match(redisKey('', 'g', 'x'.repeat(257)), /^\{g\}:%sha256;[0-9a-f]{64}$/)
   t.equal(redisKey('', 'g', 'x'.repeat(256)), `{g}:${'x'.repeat(256)}`)
 })
