@@ -50,7 +50,11 @@ export function leaseRenewal ({ held, leaseMs, now, send }: LeaseRenewalOptions)
   /** One a group, where it does not hold more than one command takes. */
   function calls (): SlotCall[] {
     const released = new Map<string, Lease[]>()
-    for (const lease of unreleased.keys()) released.set(lease.group, [...released.get(lease.group) ?? [], lease])
+    for (const lease of unreleased.keys()) {
+      const ofGroup = released.get(lease.group)
+      if (ofGroup === undefined) released.set(lease.group, [lease])
+      else ofGroup.push(lease)
+    }
     return [...new Set([...held.groups.keys(), ...released.keys()])].flatMap((group) =>
       inCommands({ released: released.get(group) ?? [], renewed: [...held.groups.get(group) ?? []], taken: [] }))
   }
