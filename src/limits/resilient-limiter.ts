@@ -76,7 +76,8 @@ const readOptions = object({
 })
 
 /** A budget that nobody has: questions about it are as good as any to learn whether there are answers. */
-const probed: readonly Window[] = [{ name: 'probe', quota: 1_000_000, windowSeconds: 1 }]
+// Of one unit, so that none is ever leased: what was leased before would tell nothing. A refusal is an answer, too.
+const probed: readonly Window[] = [{ name: 'probe', quota: 1, windowSeconds: 1 }]
 
 /**
  * Puts what each window says in place of an error while the limiter behind it cannot be reached: `deny`, `allow`, or `local`, which

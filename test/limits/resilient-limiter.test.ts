@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { guardError } from '../../src/errors.ts'
+import { leasedLimiter } from '../../src/limits/leased-limiter.ts'
 import type { Limiter, LimitRequest } from '../../src/limits/limiter.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { resilientLimiter, type ModeChange, type ResilientLimiter, type ResilientLimiterOptions } from '../../src/limits/resilient-limiter.ts'
@@ -398,6 +399,42 @@ t.test('charges are settled where they were made', async (t) => {
   await one.limiter.settle(late, known((await one.limiter.consume(late)).charge), 3)
   await told()
   t.equal(await drain(one.limiter, { key: 'late', windows: [local] }), 6)
+})
+
+t.test('units that were leased before do not pass for a store that is back', async (t) => {
+  const counting = memoryLimiter({ now: () => 0 })
+  let [isGone, asked] = [false, 0]
+  const store: Limiter = {
+    async consume (request) {
+      asked++
+      await setImmediate()
+      if (isGone) throw timeout
+      return counting.consume(request)
+    },
+    async settle () { await setImmediate() }
+  }
+  const { schedule, run } = handSchedule()
+  const limiter = resilientLimiter({ limiter: leasedLimiter({ limiter: store, now: () => 0, every: () => () => undefined }), nodes: { highest: 1 }, failures: 1, random: () => 0, schedule })
+  const loseIt = async (): Promise<void> => {
+    isGone = true
+    await limiter.consume(limitRequest({ windows: [local] }))
+    t.equal(limiter.mode, 'outage')
+  }
+  const probe = async (): Promise<void> => {
+    const before = asked
+    await until(() => run() > 0)
+    await setImmediate()
+    t.equal(asked, before + 1)
+    await setImmediate()
+  }
+  await loseIt()
+  for (let probes = 0; probes < 3; probes++) await probe()
+  isGone = false
+  await probe()
+  await until(() => limiter.mode === 'shared')
+  await loseIt()
+  await probe()
+  t.equal(limiter.mode, 'outage')
 })
 
 t.test('more than was taken is never given back, nor taken off what is owed', async (t) => {
