@@ -90,9 +90,8 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
     const counts = arranged(`k${group.length}:${group}${key}`, together, time, unknown)
     const ownCounts = sharer === undefined || own.length === 0 ? [] : arranged(`s${group.length}:${group}${key.length}:${key}${sharer}`, own, time, unknown)
     let shares = 0
-    for (let index = 0; index < windows.length; index++) {
-      const count = counts[index]
-      if (count === undefined) continue
+    for (const [index, count] of counts.entries()) {
+      if (index === windows.length) break
       const [pool, ownCount] = count.window.share === undefined ? [] : [counts[windows.length + shares], ownCounts[shares++]]
       asked.push({ count, shared: pool === undefined || ownCount === undefined ? undefined : { pool, own: ownCount } })
     }

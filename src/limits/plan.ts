@@ -20,6 +20,8 @@ export interface Plan {
   readonly everybody: readonly Window[]
   /** All of them, in the order in which they were written. */
   readonly windows: readonly Window[]
+  /** The same with their scopes, to make another plan of. */
+  readonly planned: readonly PlannedWindow[]
 }
 
 /** The windows of one scope. */
@@ -51,18 +53,12 @@ export function planOf (planned: readonly PlannedWindow[], path: string): Plan {
   refuseSameNames(windows, path)
   const windowsOf = (scope: Scope): readonly Window[] => Object.freeze(planned.filter(({ of }) => of === scope).map(({ window }) => window))
   const own = ownScopes.map((of) => ({ of, windows: windowsOf(of) })).filter(({ windows: some }) => some.length > 0)
-  return Object.freeze({ own: Object.freeze(own), everybody: windowsOf('model'), windows })
-}
-
-/** The windows of a plan, with their scopes, to make another of. */
-export function plannedWindows ({ own, everybody, windows }: Plan): readonly PlannedWindow[] {
-  const scopeOf = (window: Window): Scope => everybody.includes(window) ? 'model' : own.find((scoped) => scoped.windows.includes(window))?.of ?? 'principal'
-  return windows.map((window) => ({ of: scopeOf(window), window }))
+  return Object.freeze({ own: Object.freeze(own), everybody: windowsOf('model'), windows, planned })
 }
 
 /** The same plan without what is counted for a model: of a request that is about none, or may not use it. */
 export function withoutModel (plan: Plan, path: string): Plan {
-  return planOf(plannedWindows(plan).filter(({ of }) => !ofModels.has(of)), path)
+  return planOf(plan.planned.filter(({ of }) => !ofModels.has(of)), path)
 }
 
 /** Whether some window is counted for a model. */

@@ -1,5 +1,5 @@
 import type { LimitException, Quotas } from './exception.ts'
-import { planOf, plannedWindows, type Plan, type PlannedWindow, type Scope } from './plan.ts'
+import { planOf, type Plan, type PlannedWindow, type Scope } from './plan.ts'
 import { readTiers, type TierOptions } from './tiers.ts'
 import type { Window } from './windows.ts'
 
@@ -32,7 +32,7 @@ type OwnQuotas = Readonly<Record<OwnScope, Quotas>>
 type OwnScope = 'principal' | 'principal-model'
 
 function raise (plan: Plan, quotas: OwnQuotas): Plan {
-  return planOf(plannedWindows(plan).map(({ of, window }) => ({ of, window: isOwn(of) ? windowUnder(window, quotas[of]) : window })), 'exception')
+  return planOf(plan.planned.map(({ of, window }) => ({ of, window: isOwn(of) ? windowUnder(window, quotas[of]) : window })), 'exception')
 }
 
 function windowUnder (window: Window, quotas: Quotas): Window {
@@ -55,7 +55,7 @@ export function raisableWindows (options: TierOptions): (model: string | undefin
   const names = Object.keys(options.tiers)
   return (model) => {
     const wanted = model === undefined ? 'principal' : 'principal-model'
-    const planned = names.flatMap<PlannedWindow>((tier) => plannedWindows(tiers.planOf(tier, model)))
+    const planned = names.flatMap<PlannedWindow>((tier) => tiers.planOf(tier, model).planned)
     return new Set(planned.filter(({ of }) => of === wanted).map(({ window }) => window.name))
   }
 }

@@ -327,7 +327,7 @@ local function settle(asked, what)
       if one.own then spendShared(one, difference) end
     else
       giveBack(one.count, -difference, at)
-      if one.own then giveBackShared(one, -difference, what[shares], at) end
+      if one.own then giveBackShared(one, -difference, what[shares] or 0, at) end
     end
   end
   return { 1, 0, 0, 0, now }, true

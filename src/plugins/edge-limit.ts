@@ -38,7 +38,7 @@ export async function edgeLimit (app: FastifyInstance, { max, windowSeconds, lim
   // An instance of its own: a server that uses @fastify/rate-limit itself keeps its own store, keys and options.
   const host = Fastify()
   await host.register(rateLimit, { global: false, max, timeWindow: windowSeconds * 1000, ...limiter !== undefined && { store: storeIn(limiter, max, windowSeconds) } })
-  const count = host.createRateLimit()
+  const count = host.createRateLimit({})
   app.addHook('onClose', async () => { await host.close() })
 
   return async function limitEdge (request) {

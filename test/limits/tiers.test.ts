@@ -1,6 +1,6 @@
 import t from 'tap'
 import { everybodysRequest, ownRequest } from '../../src/limits/charge-request.ts'
-import { plannedWindows, type Plan, type Scope } from '../../src/limits/plan.ts'
+import type { Plan, Scope } from '../../src/limits/plan.ts'
 import { readTiers } from '../../src/limits/tiers.ts'
 import { hour, minute } from './limiter-suite.ts'
 
@@ -9,7 +9,7 @@ const free = { windows: [minute] }
 
 /** Name, scope and quota of each window of a plan. */
 function shown (plan: Plan | undefined): readonly (readonly [string, Scope, number])[] {
-  return plannedWindows(plan ?? { own: [], everybody: [], windows: [] }).map(({ of, window: { name, quota } }) => [name, of, quota])
+  return (plan?.planned ?? []).map(({ of, window: { name, quota } }) => [name, of, quota])
 }
 
 t.test('a tier has its windows, a tier that is not listed those of the default', async (t) => {

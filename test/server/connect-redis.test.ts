@@ -67,6 +67,7 @@ t.test('a Redis that wants a certificate of its clients is reached with one, and
     [{ url, tls: { ...tls, caFile: undefined } }, 'no authority'],
     [{ url, tls: { ...tls, serverName: 'redis.example' } }, 'another name'],
     [url, 'nothing said of TLS'],
+    [{ url }, 'nothing said of TLS but in the URL'],
     [`redis://localhost:${port}`, 'no TLS']
   ] as const) await t.rejects(connected(t, place), why)
 
@@ -138,6 +139,33 @@ t.test('where Sentinels watch, the replica that was promoted goes on counting', 
   t.equal(await remaining(limiter), 2)
   t.equal(await remaining(paused), 0)
   process.kill(redis.primary.pid, 'SIGCONT')
+})
+
+t.test('Sentinels that want a password, and Redis behind them, are reached by TLS', async (t) => {
+  const files = certificateFiles(t)
+  const [redisPort, sentinelPort] = [await freePort(), await freePort()]
+  const encrypted = (port: number): string[] => ['--port', '0', '--tls-port', `${port}`, '--tls-cert-file', files.serverCert, '--tls-key-file', files.serverKey, '--tls-ca-cert-file', files.ca, '--tls-auth-clients', 'no', '--tls-replication', 'yes']
+  const redis = await startPrivateRedis(redisPort, encrypted(redisPort))
+  t.teardown(redis.stop)
+  const sentinel = await startPrivateRedis(sentinelPort, [...encrypted(sentinelPort), '--requirepass', 'sesame', '--sentinel', 'resolve-hostnames', 'yes', '--sentinel', 'announce-hostnames', 'yes', '--sentinel', 'monitor', 'primary', 'localhost', `${redisPort}`, '1', '--sentinel'])
+  t.teardown(sentinel.stop)
+  const sentinelPasswordFile = path.join(path.dirname(files.ca), 'password')
+  writeFileSync(sentinelPasswordFile, 'sesame', { mode: 0o600 })
+  const place = { sentinels: [`localhost:${sentinelPort}`], name: 'primary', tls: { caFile: files.ca }, sentinelPasswordFile }
+  t.equal(await drain(await limiterAt(t, place)), 10)
+})
+
+t.test('a cluster is reached by TLS under the names that its certificates hold', async (t) => {
+  const files = certificateFiles(t)
+  const port = 20_000 + await freePort() % 10_000
+  const redis = await startPrivateRedis(port, ['--port', '0', '--tls-port', `${port}`, '--tls-cert-file', files.serverCert, '--tls-key-file', files.serverKey, '--tls-ca-cert-file', files.ca, '--tls-auth-clients', 'no', '--tls-cluster', 'yes',
+    '--cluster-enabled', 'yes', '--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'])
+  t.teardown(redis.stop)
+  const tls = { caFile: files.ca }
+  const only = await connected(t, { url: `rediss://localhost:${port}`, tls })
+  await only.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
+  while (!String(await only.call('CLUSTER', 'INFO')).includes('cluster_state:ok'));
+  t.equal(await drain(await limiterAt(t, { cluster: [`localhost:${port}`], tls })), 10)
 })
 
 t.test('a command that is waited for is given up when nobody answers', async (t) => {
