@@ -170,8 +170,10 @@ local function waitFor(count, quota, cost)
 end
 
 local function untilMoreRoom(count)
-  if count.from < count.to then return count.values[count.from] + count.span - now end
-  return count.last > 0 and count.last + count.span - now or 0
+  for i = count.from, count.to, 2 do
+    if count.values[i + 1] > 0 then return count.values[i] + count.span - now end
+  end
+  return count.cost > 0 and count.last + count.span - now or 0
 end
 
 local function spend(count, cost)

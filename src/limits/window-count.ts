@@ -86,7 +86,8 @@ export function wholeWindow ({ window, length }: WindowCount, now: number): numb
 
 /** Microseconds until there is more room than now; 0 when nothing is counted. */
 export function untilMoreRoom (count: WindowCount, now: number): number {
-  const oldest = count.buckets[0]
+  // What was given back whole frees nothing when it is forgotten.
+  const oldest = count.buckets.find(({ cost }) => cost > 0)
   return oldest === undefined ? 0 : oldest.last + count.length - now
 }
 

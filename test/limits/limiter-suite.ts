@@ -294,6 +294,16 @@ export function limiterSuite (t: Test, open: () => TestedLimiter, numRuns: numbe
     t.equal(await drain(limiter), 10)
   })
 
+  t.test('what was given back whole promises no room when it is forgotten', async (t) => {
+    const { limiter, clock } = open()
+    const request = limitRequest({ cost: 4 })
+    const { charge } = await limiter.consume(request)
+    await limiter.settle(request, known(charge), -4)
+    clock.now += 20 * second
+    t.match(await limiter.consume(limitRequest({ cost: 10 })), { allowed: true, resetSeconds: 60 })
+    t.match(await limiter.consume(limitRequest()), { allowed: false, resetSeconds: 60, retryAfterSeconds: 60 })
+  })
+
   t.test('what has grown old is not given back a second time', async (t) => {
     const { limiter, clock } = open()
     const request = limitRequest({ cost: 8 })
