@@ -158,6 +158,12 @@ t.test('a server without Redis follows the file that the command changes, and ke
   t.match(recordsIn(data.root).filter(({ action }) => action === 'limit:raise').map(({ reason }) => reason), ['operator', 'in-force-at-start'])
 })
 
+t.test('a configuration says when principals are blocked, or that none is', async (t) => {
+  const folder = t.testdir({ 'never.yaml': "limits: { defaultTier: a, tiers: { a: { windows: [{ name: minute, quota: 5, windowSeconds: 60 }] } }, backoff: 'off' }\n", 'wrong.yaml': 'limits: { defaultTier: a, tiers: { a: { windows: [{ name: minute, quota: 5, windowSeconds: 60 }] } }, backoff: never }\n' })
+  t.match(await loadConfig(path.join(folder, 'never.yaml')), { limits: { backoff: 'off' } })
+  await t.rejects(loadConfig(path.join(folder, 'wrong.yaml')), { code: 'FMG_ERR_OPTION_INVALID', message: /wrong\.yaml\.limits\.backoff must be/ })
+})
+
 t.test('nodes with one Redis share blocks and exceptions, whoever makes them', async (t) => {
   const redis = await startPrivateRedis()
   t.teardown(redis.stop)
