@@ -67,8 +67,8 @@ export function charger ({ limiter, tiers, blocks, exceptions, violations, shedd
   }
 
   function charge (request: Chargeable): Verdict | Promise<Verdict> {
-    const { principal, obligedTier, model, cost } = request
-    const plan = obligedTier === undefined ? ownPlan(request) : tiers.planBeside(obligedTier, model)
+    const { principal, obligedTier, cost } = request
+    const plan = obligedTier === undefined ? ownPlan(request) : planBeside(obligedTier, request.model)
     if (plan === undefined) return refused(guardError('FMG_ERR_POLICY_UNAVAILABLE', { reason: 'tier-unknown', headers: { 'retry-after': '1' } }))
     const asked = { tier: obligedTier ?? request.tier, principal, cost }
     const overload = shedding?.refusal(asked)
@@ -79,6 +79,15 @@ export function charger ({ limiter, tiers, blocks, exceptions, violations, shedd
       return conclude(request, plan, asked, answer)
     } catch (error) {
       return giveUp(asked, error)
+    }
+  }
+
+  function planBeside (tier: string, model: string | undefined): Plan | undefined {
+    try {
+      return tiers.planBeside(tier, model)
+    } catch {
+      // A policy that was read again may oblige to a tier whose names are too long for that: at boot it would have been refused.
+      return undefined
     }
   }
 
