@@ -1,6 +1,7 @@
 import { guardError } from '../errors.ts'
 import { functionOf, integer, object, oneOf, withDefault } from '../options.ts'
-import { arrange, largestPart, type Budget } from './budget.ts'
+import { arrange, type Budget } from './budget.ts'
+import { budgetShelf, type Place } from './budget-shelf.ts'
 import { settleInAll, spendInAll, type Asked } from './decision.ts'
 import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { BudgetRequest, Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
@@ -37,9 +38,11 @@ const readOptions = object({
   now: withDefault(functionOf<() => number>(), () => processBegan + performance.now())
 })
 
-/** How many budgets are looked at to find the one that makes room for another; and how many more when all of these are exhausted. */
-const candidates = 16
-const maxCandidates = 1024
+/** A budget that was not asked for before. */
+interface Unknown {
+  readonly place: Place
+  readonly budget: Budget
+}
 
 /**
  * Counts in this process alone, and forgets when it ends.
@@ -50,33 +53,32 @@ const maxCandidates = 1024
  */
 export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimiter {
   const { maxKeys, whenFull, now } = readOptions(options, 'memoryLimiter')
-  const budgets = new Map<string, Budget>()
-  let turn = budgets.entries()
+  const shelf = budgetShelf(maxKeys)
 
   return {
-    get size () { return budgets.size },
+    get size () { return shelf.size },
 
     consume (request) {
       checkLimitRequest(request)
       const time = microseconds()
-      const unknown: [id: string, budget: Budget][] = []
+      const unknown: Unknown[] = []
       const asked: Asked[] = []
       for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
-      if (whenFull === 'refuse') refuseWhenFull(unknown.length, time)
+      if (whenFull === 'refuse' && !shelf.hasPlaces(unknown.length, time)) throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'limiter-full' })
       const outcome = spendInAll(asked, request.cost, time)
       // A refused stranger leaves nothing behind.
-      if (outcome.allowed) remember(unknown, time)
+      if (outcome.allowed) for (const { place, budget } of unknown) shelf.add(place, budget, time)
       return outcome
     },
 
     settle (request, charge, difference) {
       const corrected = readDifference(request, difference)
       const time = microseconds()
-      const unknown: [id: string, budget: Budget][] = []
+      const unknown: Unknown[] = []
       const asked: Asked[] = []
       for (const budget of request.budgets) gather(request.group, budget, time, asked, unknown)
       settleInAll(asked, charge, corrected, time)
-      if (corrected > 0) remember(unknown, time)
+      if (corrected > 0) for (const { place, budget } of unknown) shelf.add(place, budget, time)
     }
   }
 
@@ -85,10 +87,10 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
   }
 
   /** Puts what is asked of one budget behind what is asked of others. */
-  function gather (group: string, { key, windows, sharer }: BudgetRequest, time: number, asked: Asked[], unknown: [string, Budget][]): void {
+  function gather (group: string, { key, windows, sharer }: BudgetRequest, time: number, asked: Asked[], unknown: Unknown[]): void {
     const { together, own } = countedWindows(windows)
-    const counts = arranged(`k${group.length}:${group}${key}`, together, time, unknown)
-    const ownCounts = sharer === undefined || own.length === 0 ? [] : arranged(`s${group.length}:${group}${key.length}:${key}${sharer}`, own, time, unknown)
+    const counts = arranged({ group, key, sharer: undefined }, together, time, unknown)
+    const ownCounts = sharer === undefined || own.length === 0 ? [] : arranged({ group, key, sharer }, own, time, unknown)
     let shares = 0
     for (const [index, count] of counts.entries()) {
       if (index === windows.length) break
@@ -97,46 +99,10 @@ export function memoryLimiter (options: MemoryLimiterOptions = {}): MemoryLimite
     }
   }
 
-  function arranged (id: string, windows: readonly Window[], time: number, unknown: [string, Budget][]): Budget['asked'] {
-    const known = budgets.get(id)
+  function arranged (place: Place, windows: readonly Window[], time: number, unknown: Unknown[]): Budget['asked'] {
+    const known = shelf.find(place)
     const budget = arrange(known ?? { asked: [], others: [] }, windows, time)
-    if (known === undefined) unknown.push([id, budget])
+    if (known === undefined) unknown.push({ place, budget })
     return budget.asked
-  }
-
-  function remember (unknown: readonly (readonly [string, Budget])[], time: number): void {
-    for (const [id, budget] of unknown) {
-      if (budgets.size >= maxKeys) makeRoom(time)
-      budgets.set(id, budget)
-    }
-  }
-
-  function refuseWhenFull (wanted: number, time: number): void {
-    for (let looks = 0; looks < candidates && budgets.size + wanted > maxKeys; looks++) {
-      const step = turn.next()
-      if (step.done === true) turn = budgets.entries()
-      else if (largestPart(step.value[1], time) === 0) budgets.delete(step.value[0])
-    }
-    if (wanted > 0 && budgets.size + wanted > maxKeys) throw guardError('FMG_ERR_LIMITER_UNAVAILABLE', { reason: 'limiter-full' })
-  }
-
-  function makeRoom (time: number): void {
-    let leastUsed = ''
-    let smallest = Infinity
-    for (let looks = 0; looks < candidates || (smallest >= 1 && looks < maxCandidates); looks++) {
-      const step = turn.next()
-      if (step.done === true) {
-        turn = budgets.entries()
-        continue
-      }
-      const [id, budget] = step.value
-      const part = largestPart(budget, time)
-      if (part === 0) budgets.delete(id)
-      if (part < smallest) {
-        smallest = part
-        leastUsed = id
-      }
-    }
-    budgets.delete(leastUsed)
   }
 }

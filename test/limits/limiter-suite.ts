@@ -335,15 +335,6 @@ export function limiterSuite (t: Test, open: () => TestedLimiter, numRuns: numbe
     }
   })
 
-  t.test('of a charge that does not say what it took of the rest, the share gets back its part alone', async (t) => {
-    const { limiter } = open()
-    const windows = [{ ...minute, quota: 30, share: { quota: 10, principals: 2 } }]
-    const request = limitRequest({ key: 'org', windows, sharer: 'ann', cost: 15 })
-    const { at } = known((await limiter.consume(request)).charge)
-    await limiter.settle(request, { at, pooled: [] }, -15)
-    t.match(await limiter.consume(limitRequest({ key: 'org', windows, sharer: 'ann', cost: 16 })), { allowed: false, remaining: 15 })
-  })
-
   t.test('a share and the rest get back what each gave, and owe what was used beyond', async (t) => {
     const { limiter } = open()
     const windows = [{ ...minute, quota: 30, share: { quota: 10, principals: 2 } }]

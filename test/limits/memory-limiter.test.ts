@@ -3,7 +3,7 @@ import { arrange } from '../../src/limits/budget.ts'
 import { spendInAll } from '../../src/limits/decision.ts'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { emptyCount, expire, spend, subWindows } from '../../src/limits/window-count.ts'
-import { drain, hour, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
+import { drain, hour, known, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
 import { second, testClock, type TestClock } from './test-clock.ts'
 
 function byClock (clock: TestClock): () => number {
@@ -136,6 +136,14 @@ t.test('a count holds no more than a bucket a sub-window and one', async (t) => 
     most = Math.max(most, count.buckets.length)
   }
   t.equal(most, subWindows + 1)
+})
+
+t.test('of a charge that does not say what it took of the rest, the share gets back its part alone', async (t) => {
+  const limiter = memoryLimiter()
+  const request = limitRequest({ key: 'org', windows: [{ ...minute, quota: 30, share: { quota: 10, principals: 2 } }], sharer: 'ann', cost: 15 })
+  const { at } = known((await limiter.consume(request)).charge)
+  await limiter.settle(request, { at, pooled: [] }, -15)
+  t.match(await limiter.consume({ ...request, cost: 16 }), { allowed: false, remaining: 15 })
 })
 
 t.test('options are read strictly', async (t) => {

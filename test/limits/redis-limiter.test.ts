@@ -10,7 +10,7 @@ import { redisKey, sharerKey } from '../../src/limits/redis-key.ts'
 import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
 import { limitScript } from '../../src/limits/redis-script.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
-import { drain, hour, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
+import { drain, hour, known, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
 import { holdAgainstReference, schedule } from './schedules.ts'
 import { second, testClock, type TestClock } from './test-clock.ts'
 
@@ -265,6 +265,14 @@ t.test('a key shows group and key where they are harmless, and is placed by the 
   t.equal(redisKey('limit:', '', 'ann'), 'limit:{%;}:ann', 'of empty braces a cluster would take the whole key')
   t.match(redisKey('', 'g', 'x'.repeat(257)), /^\{g\}:%sha256;[0-9a-f]{64}$/)
   t.equal(redisKey('', 'g', 'x'.repeat(256)), `{g}:${'x'.repeat(256)}`)
+})
+
+t.test('of a charge that does not say what it took of the rest, the share gets back its part alone', async (t) => {
+  const limiter = redisLimiter({ client: connectRedis(t), prefix: freshPrefix(), timeoutMs: 20_000 })
+  const request = limitRequest({ key: 'org', windows: [{ ...minute, quota: 30, share: { quota: 10, principals: 2 } }], sharer: 'ann', cost: 15 })
+  const { at } = known((await limiter.consume(request)).charge)
+  await limiter.settle(request, { at, pooled: [] }, -15)
+  t.match(await limiter.consume({ ...request, cost: 16 }), { allowed: false, remaining: 15 })
 })
 
 t.test('options are read strictly', async (t) => {
