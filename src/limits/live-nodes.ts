@@ -1,6 +1,6 @@
 import { randomBase62 } from '../encoding.ts'
 import { functionOf, havingMethods, integer, object, optionInvalid, string, withDefault } from '../options.ts'
-import type { RedisLike } from './redis-limiter.ts'
+import type { RedisLike } from './run-script.ts'
 
 export interface LiveNodesOptions {
   /** Needs the rights `+eval +time +zadd +zcard +zremrangebyscore +pexpire` and the key. */

@@ -1,6 +1,6 @@
 import { randomBase62 } from '../encoding.ts'
 import { integer, listOf, string } from '../options.ts'
-import type { RedisLike } from './redis-limiter.ts'
+import type { RedisLike } from './run-script.ts'
 
 /** A block as it is written. */
 export interface SealedBlock {

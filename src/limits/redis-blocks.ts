@@ -9,7 +9,7 @@ import type { Blocks } from './blocks.ts'
 import { localBlocks } from './local-blocks.ts'
 import { memoryBlocksOptions, type MemoryBlocksOptions } from './memory-blocks.ts'
 import { blockCommand, type SealedBlock } from './redis-block-commands.ts'
-import type { RedisLike } from './redis-limiter.ts'
+import type { RedisLike } from './run-script.ts'
 
 export interface RedisBlocksOptions extends MemoryBlocksOptions {
   /** Needs the rights `+eval +get +set +setnx +incr +time +hget +hset +hdel +zadd +zrem +zcard +zrange +zrangebyscore` and the keys below the prefix. Redis 5 or later, or Valkey. */

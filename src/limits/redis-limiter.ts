@@ -1,16 +1,10 @@
-import { createHash } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { havingMethods, integer, object, oneOf, string, withDefault } from '../options.ts'
 import { checkLimitRequest, readDifference } from './limit-request.ts'
 import type { Charge, Limiter, LimitOutcome, LimitRequest } from './limiter.ts'
 import { readAnswer, scriptArguments, type Question } from './redis-question.ts'
 import { limitScript } from './redis-script.ts'
-
-/** What is needed of a Redis client: ioredis and its Cluster fit as they are, any other in one line. */
-export interface RedisLike {
-  /** Sends one command; rejects when Redis answers with an error or not at all. */
-  call (command: string, ...args: (string | number | Buffer)[]): Promise<unknown>
-}
+import { type RedisLike, scriptRunner } from './run-script.ts'
 
 export interface RedisLimiterOptions {
   /** Needs the rights `+evalsha +eval +get +set +time` and the keys below the prefix. Redis 5 or later, or Valkey. */
@@ -44,7 +38,8 @@ const readOptions = object({
   maxPending: withDefault(integer({ min: 1 }), 10_000)
 })
 
-const digest = createHash('sha1').update(limitScript).digest('hex')
+const runScript = scriptRunner(limitScript)
+
 /** Questions in one call: Redis does nothing else meanwhile, and this process reads the answers to one while Redis works on the next. */
 const maxTogether = 20
 
@@ -108,16 +103,6 @@ export function redisLimiter (options: RedisLimiterOptions): RedisLimiter {
     }
     runScript(client, scriptArguments(prefix, questions)).finally(release)
       .then((answers) => { conclude(questions, answers) }, (cause: unknown) => { refuse(questions, unavailable('limiter-error', cause)) })
-  }
-}
-
-async function runScript (client: RedisLike, args: readonly (string | number)[]): Promise<unknown> {
-  try {
-    return await client.call('EVALSHA', digest, ...args)
-  } catch (error) {
-    if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-    // The first question to this Redis, or the first after a restart or SCRIPT FLUSH: EVAL also keeps the script.
-    return await client.call('EVAL', limitScript, ...args)
   }
 }
 

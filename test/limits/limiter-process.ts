@@ -1,7 +1,8 @@
 // A node of a fleet: `fork`ed with the key prefix and the addresses of Redis, one or a cluster's. At each message, which names a budget, it asks
 // 2,500 times at once, and tells how often it was allowed.
 import { Cluster, Redis } from 'ioredis'
-import { redisLimiter, type RedisLike } from '../../src/limits/redis-limiter.ts'
+import { redisLimiter } from '../../src/limits/redis-limiter.ts'
+import type { RedisLike } from '../../src/limits/run-script.ts'
 
 const [prefix = '', ...addresses] = process.argv.slice(2)
 const [only = ''] = addresses

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
 import { liveNodes, type LiveNodes, type LiveNodesOptions } from '../../src/limits/live-nodes.ts'
-import type { RedisLike } from '../../src/limits/redis-limiter.ts'
+import type { RedisLike } from '../../src/limits/run-script.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
