@@ -14,14 +14,15 @@ interface Serving {
 }
 
 async function serve (t: Test, folder: string, program = process.execPath, words: readonly string[] = [command, 'serve', '--port', '0', '--config', path.join(folder, 'guard.yaml')]): Promise<Serving> {
-  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'], cwd: folder })
+  const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'], cwd: folder })
   t.teardown(() => child.kill('SIGKILL'))
   let greeting = ''
   child.stdout.setEncoding('utf8')
-  for await (const text of child.stdout) {
+  for await (const text of child.stdout.iterator({ destroyOnReturn: false })) {
     greeting += String(text)
     if (/\/admin\/keys/.test(greeting)) break
   }
+  child.stdout.resume()
   return {
     child,
     greeting,
@@ -78,6 +79,9 @@ t.test('on a terminal the first keys are shown, once, and kept nowhere', async (
   t.match(server.greeting, /administrator's key {2}fmg_live_\S+\r?\nanalyst's key {8}fmg_live_\S+\r?\nThey are shown this once\./)
   t.notOk(existsSync(path.join(folder, 'data', 'first-keys.json')))
   t.same((await runLines(server.greeting.replaceAll('\r', ''))).statuses, [401, 200, 403])
+  const ended = once(server.child, 'exit')
+  server.child.stdin?.write('\x03')
+  t.same(await ended, [0, null], 'Ctrl-C on the terminal ends it')
 })
 
 t.test('the demonstration shows every step', async (t) => {
