@@ -60,6 +60,25 @@ export async function readPseudonyms (file: string): Promise<ReadonlyMap<string,
   return new Map(lines.flatMap((line) => 'principal' in line ? [[line.pseudonym, line.principal]] : []))
 }
 
+/** A key under which something of a principal was digested. */
+export interface DigestKey {
+  readonly principal: string
+  /** Calendar month (UTC) in which it was used: `2026-11`. */
+  readonly epoch: string
+  readonly keyId: string
+  readonly key: Uint8Array
+}
+
+/** Every key that the map holds. Changes nothing, and throws as {@link readPseudonyms}. */
+export async function readDigestKeys (file: string): Promise<DigestKey[]> {
+  const { lines } = await readLines(file)
+  const principals = new Map(lines.flatMap((line) => 'principal' in line ? [[line.pseudonym, line.principal]] : []))
+  return lines.flatMap((line) => {
+    if (!('key' in line)) return []
+    return [{ principal: principals.get(line.pseudonym) ?? '', epoch: line.epoch, keyId: line.key_id, key: Buffer.from(line.key, 'base64url') }]
+  })
+}
+
 async function readLines (file: string): Promise<{ lines: IdentityLine[], end: number, size: number }> {
   const bytes = await readPrivateFile(file)
   const end = bytes.lastIndexOf(10) + 1

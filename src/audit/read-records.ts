@@ -11,6 +11,8 @@ export interface LoggedRecord extends AuditRecord {
 export interface ReadRecordsOptions {
   /** The log's folder. It may be in use. */
   readonly directory: string
+  /** Passes over records before this seq, without reading them; facts too. */
+  readonly from?: number | undefined
   /** Passes over records before this time; milliseconds since the epoch. */
   readonly since?: number | undefined
   /** Passes over records of this time and later. */
@@ -24,14 +26,21 @@ export interface ReadRecordsOptions {
  * @throws FMG_ERR_FILE when there is no log in the folder.
  * @throws FMG_ERR_LOG_INCONSISTENT for a line that is no record.
  */
-export async function * readRecords ({ directory, since = -Infinity, until = Infinity }: ReadRecordsOptions): AsyncGenerator<readonly LoggedRecord[]> {
+export async function * readRecords ({ directory, from = 0, since = -Infinity, until = Infinity }: ReadRecordsOptions): AsyncGenerator<readonly LoggedRecord[]> {
   const segments = await listSegments(segmentsFolder(directory))
   const isWanted = within(timestampOf(since), timestampOf(until))
-  for (const { file } of segments) {
+  const first = Math.max(0, segments.findLastIndex(({ firstSeq }) => firstSeq <= from))
+  for (const { file, firstSeq } of segments.slice(first)) {
+    let seq = firstSeq
     for await (const block of readLineBlocks(file)) {
-      if (!block.torn) yield recordsIn(block, file).filter(isWanted)
-      // Only the last segment is being written, and nothing that is written is longer than a line.
-      else if (file !== segments.at(-1)?.file || block.bytes.length > 1 + maxLineBytes) throw noRecord(file, block.offset)
+      if (block.torn) {
+        // Only the last segment is being written, and nothing that is written is longer than a line.
+        if (file !== segments.at(-1)?.file || block.bytes.length > 1 + maxLineBytes) throw noRecord(file, block.offset)
+        break
+      }
+      const { records, lines } = recordsIn(block, file, from - seq)
+      seq += lines
+      yield records.filter(isWanted)
     }
   }
 }
@@ -46,22 +55,26 @@ function within (since: string, until: string): (record: LoggedRecord) => boolea
   return ({ action, timestamp }) => action === 'facts' || (timestamp >= since && timestamp < until)
 }
 
-function recordsIn ({ bytes, offset }: LineBlock, file: string): LoggedRecord[] {
+/** @param skipped how many of the first lines are not read. */
+function recordsIn ({ bytes, offset }: LineBlock, file: string, skipped: number): { records: LoggedRecord[], lines: number } {
   const records: LoggedRecord[] = []
+  let lines = 0
   for (let start = 1, end; start < bytes.length; start = end + 1) {
     end = bytes.indexOf(10, start)
-    const record = parse(bytes.toString('utf8', start, end))
+    if (lines++ < skipped) continue
+    const record = parseRecord(bytes.toString('utf8', start, end))
     if (record === undefined) throw noRecord(file, offset + start - 1)
     records.push(record)
   }
-  return records
+  return { records, lines }
 }
 
 function noRecord (file: string, offset: number): Error {
   return guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `${file} holds no record at byte ${offset}` })
 }
 
-function parse (line: string): LoggedRecord | undefined {
+/** Reads a line; `undefined` when it is no record. */
+export function parseRecord (line: string): LoggedRecord | undefined {
   try {
     const value: unknown = JSON.parse(line)
     return isRecord(value) ? value : undefined

@@ -2,6 +2,7 @@
 import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
 import { auditVerify } from './audit.ts'
+import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
@@ -32,6 +33,10 @@ const verbs: Readonly<Record<string, Verb>> = {
   'policy replay': policyReplay,
   'policy usage': policyUsage,
   'audit verify': auditVerify,
+  'audit query': auditQuery,
+  'audit export': auditExport,
+  'audit find': auditFind,
+  'audit index': auditIndex,
   'tokens deny': tokensDeny,
   'limits list-blocks': limitsListBlocks,
   'limits unblock': limitsUnblock,
