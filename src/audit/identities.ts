@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import path from 'node:path'
 import { randomBase62 } from '../encoding.ts'
 import { guardError } from '../errors.ts'
-import { openIdentityFile, type IdentityLine } from './identity-file.ts'
+import { lockFile, makePrivateFolder, type Lock } from '../files.ts'
+import { openIdentityFile, type IdentityLine, type OpenedIdentityFile } from './identity-file.ts'
 import { keyedDigest, type KeyedDigest } from './keyed-digest.ts'
 
 /** What the log knows a principal by. */
@@ -14,7 +16,7 @@ export interface Identity {
 
 /**
  * Who stands behind the pseudonyms of the log, and the keys of its digests: kept outside the log, so that a person can be
- * forgotten while the log still verifies. One process at a time, the one that holds the log's folder.
+ * forgotten while the log still verifies. One process at a time: a lock beside the file names it.
  */
 export interface Identities {
   /** Known at once, drawn at first sight. A new one is durable only after `flush`. */
@@ -38,7 +40,7 @@ export interface Identities {
    * @throws FMG_ERR_AUDIT_UNAVAILABLE when the file cannot be written; it is then written anew by the next flush.
    */
   forget (principalId: string): Promise<boolean>
-  /** Flushes and lets go of the file. */
+  /** Flushes and lets go of the file, also when that fails. */
   close (): Promise<void>
 }
 
@@ -61,10 +63,21 @@ interface Person {
 
 /**
  * Opens the map, an empty one where there is no file.
- * @throws FMG_ERR_FILE when others may read the file, or when it is damaged other than by a torn last line.
+ * @throws FMG_ERR_FILE when others may read the file, when it is damaged other than by a torn last line, or when another process has it.
  */
 export async function openIdentities ({ file, clock = Date.now }: IdentitiesOptions): Promise<Identities> {
-  const { lines, identityFile } = await openIdentityFile(file)
+  await makePrivateFolder(path.dirname(file))
+  const lock = await lockFile(`${file}.lock`, 0)
+  try {
+    const opened = await openIdentityFile(file)
+    return identitiesIn(opened, clock, lock)
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+function identitiesIn ({ lines, identityFile }: OpenedIdentityFile, clock: () => number, lock: Lock): Identities {
   const persons = readPersons(lines)
   const currentEpoch = epochClock(clock)
   let drawn: IdentityLine[] = []
@@ -143,8 +156,12 @@ export async function openIdentities ({ file, clock = Date.now }: IdentitiesOpti
       return true
     },
     async close () {
-      await flush()
-      await identityFile.close()
+      try {
+        await flush()
+      } finally {
+        await identityFile.close()
+        await lock.release()
+      }
     }
   }
 }

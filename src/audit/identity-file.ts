@@ -1,7 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises'
-import path from 'node:path'
 import { guardError } from '../errors.ts'
-import { exists, makePrivateFolder, readPrivateFile, writeFileAtomic } from '../files.ts'
+import { exists, readPrivateFile, writeFileAtomic } from '../files.ts'
 
 /** What the map of persons to pseudonyms keeps, a line each. Ids and keys stand here and nowhere else. */
 export type IdentityLine =
@@ -18,12 +17,17 @@ export interface IdentityFile {
   close (): Promise<void>
 }
 
+/** A file and what stood in it. */
+export interface OpenedIdentityFile {
+  readonly lines: readonly IdentityLine[]
+  readonly identityFile: IdentityFile
+}
+
 /**
  * Reads the lines of a file, none where there is no file, and cuts a torn last one: it was never durable.
  * @throws FMG_ERR_FILE when others may read the file, or when a line in it is not one of ours.
  */
-export async function openIdentityFile (file: string): Promise<{ lines: IdentityLine[], identityFile: IdentityFile }> {
-  await makePrivateFolder(path.dirname(file))
+export async function openIdentityFile (file: string): Promise<OpenedIdentityFile> {
   // Written at once, so that its name is durable before the first line is.
   if (!await exists(file)) await writeFileAtomic(file, '')
   const { lines, end, size } = await readLines(file)

@@ -2,6 +2,7 @@
 import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
 import { auditVerify } from './audit.ts'
+import { auditForget } from './audit-forget.ts'
 import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
@@ -37,6 +38,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'audit export': auditExport,
   'audit find': auditFind,
   'audit index': auditIndex,
+  'audit forget': auditForget,
   'tokens deny': tokensDeny,
   'limits list-blocks': limitsListBlocks,
   'limits unblock': limitsUnblock,

@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { guardError, isGuardError } from '../errors.ts'
 import { readName } from '../limits/approval.ts'
 import type { Block } from '../limits/block.ts'
 import { exceptionTerms, type LimitException } from '../limits/exception.ts'
@@ -7,6 +6,7 @@ import { object, optional, optionInvalid, string, type Reader } from '../options
 import { fixed, resource, type ResourceResolver } from '../plugins/resource.ts'
 import { parseStrictJson } from '../strict-json.ts'
 import type { OperatorLimits } from './open-limits.ts'
+import { understood } from './understood.ts'
 
 const bodyLimit = 65_536
 const maxListed = 1000
@@ -72,16 +72,6 @@ function approvedOf (request: FastifyRequest): { readonly requestedBy: string, r
 function callerOf ({ principal }: FastifyRequest): string {
   // Judged routes have one; without one, nothing is approved.
   return principal?.id ?? ''
-}
-
-/** What the caller wrote wrongly is the caller's mistake, not the server's. */
-async function understood<T> (work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (!isGuardError(error, 'FMG_ERR_OPTION_INVALID')) throw error
-    throw guardError('FMG_ERR_REQUEST_INVALID', { detail: error.message.replace('option invalid: ', ''), reason: 'limits-invalid', cause: error })
-  }
 }
 
 async function answer (reply: FastifyReply, isDone: boolean, body: object): Promise<FastifyReply> {

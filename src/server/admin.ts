@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { listApiKeys } from '../authn/key-record.ts'
 import type { KeyStore } from '../authn/key-store.ts'
+import type { AuditOptions } from '../plugins/audit.ts'
 import { fixed, resource } from '../plugins/resource.ts'
+import { adminIdentities } from './admin-identities.ts'
 import { adminLimits } from './admin-limits.ts'
 import type { OperatorLimits } from './open-limits.ts'
 
@@ -9,12 +11,14 @@ import type { OperatorLimits } from './open-limits.ts'
 export interface AdminParts {
   readonly keys: KeyStore
   readonly limits: OperatorLimits
+  readonly audit: Pick<AuditOptions, 'log' | 'identities'>
 }
 
-/** What an operator may ask over HTTP: the list of keys, without anything secret, and who is blocked or has other limits. */
-export async function adminRoutes (app: FastifyInstance, { keys, limits }: AdminParts): Promise<void> {
+/** What an operator may ask over HTTP: the list of keys, without anything secret, who is blocked or has other limits, and that a person be forgotten. */
+export async function adminRoutes (app: FastifyInstance, { keys, limits, audit }: AdminParts): Promise<void> {
   app.get('/keys', { config: { access: { action: 'read', resource: resource('key', fixed('all')) } } }, async () => ({
     keys: await listApiKeys(keys)
   }))
   await app.register(async (scope) => { await adminLimits(scope, limits) }, { prefix: '/limits' })
+  await app.register(async (scope) => { await adminIdentities(scope, audit) }, { prefix: '/identities' })
 }

@@ -67,10 +67,10 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   app.addHook('onClose', async () => { await keys.store.close() })
   try {
     const limits = await openLimits(app, config, parts.data, keys.pepper)
-    await guard(app, parts, limits)
+    const audit = await guard(app, parts, limits)
     if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
     await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion, ...costOf(config) })
-    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits })
+    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits, audit })
   } catch (error) {
     // What was opened until then is let go of: folders are locked, workers run.
     await app.close()
@@ -79,7 +79,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   return app
 }
 
-async function guard (app: FastifyInstance, { config, data, keys }: ServerParts, { blocks, exceptions }: OperatorLimits): Promise<void> {
+async function guard (app: FastifyInstance, { config, data, keys }: ServerParts, { blocks, exceptions }: OperatorLimits): Promise<AuditOptions> {
   const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, backoff, tiers, defaultTier } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
@@ -111,6 +111,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)
   if (watched !== null) await offerDecisions(app, watched, config)
+  return audit
 }
 
 /** This server's own, or that of the decision point that is asked instead. */
@@ -134,9 +135,14 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
 
 async function auditOf ({ audit: { durability, principalAttributes } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
-  const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
-  await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
-  return { log, identities, principalAttributes }
+  try {
+    const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability })
+    await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
+    return { log, identities, principalAttributes }
+  } catch (error) {
+    await identities.close()
+    throw error
+  }
 }
 
 /** A prediction costs what it took, where the server is told to measure it. */

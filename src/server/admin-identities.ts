@@ -1,0 +1,35 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { readName } from '../limits/approval.ts'
+import { object, optional } from '../options.ts'
+import { appendChange } from '../plugins/audit-change.ts'
+import type { AuditOptions } from '../plugins/audit.ts'
+import { fixed, resource } from '../plugins/resource.ts'
+import { understood } from './understood.ts'
+
+const readQuery = object({ requestedBy: optional(readName) })
+
+/**
+ * Forgets a person: nobody can say any more which rows of the log are theirs, nor whether an input was. What is judged names nobody, or the
+ * name would stand in the log; the record of it says of which pseudonym nobody knows the owner now, and by whose pseudonyms that was asked and done.
+ */
+export async function adminIdentities (app: FastifyInstance, { log, identities }: Pick<AuditOptions, 'log' | 'identities'>): Promise<void> {
+  const access = { action: 'forget', resource: resource('identity', fixed('all')) }
+  app.delete('/:principal', { config: { access } }, async (request: FastifyRequest<{ Params: { principal: string } }>, reply) => {
+    const { params: { principal }, principal: caller, query } = request
+    const { requestedBy = caller?.id ?? '' } = await understood(async () => readQuery(query, 'query'))
+    const pseudonym = identities.pseudonymOf(principal)
+    const forgotten = await identities.forget(principal)
+    if (forgotten) {
+      await appendChange(log, {
+        timestamp: new Date().toISOString(),
+        action: 'identity:forget',
+        status: 'success',
+        reason: 'operator',
+        user_id: pseudonym,
+        detail: { requested_by: identities.pseudonymOf(requestedBy), approved_by: identities.pseudonymOf(caller?.id ?? '') },
+        request_id: request.id
+      })
+    }
+    return await reply.code(forgotten ? 200 : 404).send({ principal, forgotten })
+  })
+}
