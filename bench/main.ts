@@ -1,5 +1,6 @@
 // npm run bench -- NAME [--json] [--rounds N] [--seconds N]
 import { parseArgs } from 'node:util'
+import { audit } from './audit.ts'
 import { authn } from './authn.ts'
 import { authz } from './authz.ts'
 import type { Bench } from './bench.ts'
@@ -8,7 +9,7 @@ import { http } from './http.ts'
 import { limits } from './limits.ts'
 import { load } from './load.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, authn, authz, health, limits, load }
+const benches: Readonly<Record<string, Bench>> = { http, authn, authz, audit, health, limits, load }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'

@@ -3,7 +3,8 @@ import { maxLineBytes } from './line.ts'
 
 const text = '"[ !#-[\\]-~]*"'
 const whole = '(?:0|[1-9][0-9]{0,14})'
-const fraction = '([0-9.]{1,20})'
+// Of so few digits every decimal number is its own shortest form (ECMA-262 Number::toString), when it ends in no zero.
+const fraction = '(?:0|[1-9][0-9]{0,8})(?:\\.[0-9]{0,5}[1-9])?'
 
 /** The members that the log writes, in their order, when none of them needs an escape: the shape of nearly every line. */
 const plainLine = new RegExp(`^\\{"action":${text}${[
@@ -37,12 +38,7 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
 export function lineSeq (bytes: Buffer, start: number, end: number): number | undefined {
   if (end - start > maxLineBytes) return undefined
   const match = plainLine.exec(bytes.toString('latin1', start, end))
-  if (match !== null && isCanonicalNumber(match[1]) && isCanonicalNumber(match[2])) return Number(match[3])
-  return parsedSeq(bytes.subarray(start, end))
-}
-
-function isCanonicalNumber (digits: string | undefined): boolean {
-  return digits === undefined || String(Number(digits)) === digits
+  return match !== null ? Number(match[1]) : parsedSeq(bytes.subarray(start, end))
 }
 
 function parsedSeq (line: Buffer): number | undefined {

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { hasRoot, type Checkpoint } from './checkpoint.ts'
-import { lineSeq } from './line-check.ts'
-import { hashLeafInPlace } from './merkle.ts'
-import { listSegments, readLineBlocks, segmentsFolder, type LineBlock } from './segment-files.ts'
+import type { BlockHasher, HashedBlock } from './hashed-blocks.ts'
+import { leafOf } from './line-hashes.ts'
+import { listSegments, readLineBlocks, segmentsFolder } from './segment-files.ts'
 import { checkPartials, checkTile, mostPrecise, type LogProblem } from './tile-check.ts'
 import { tileWidth, type Tile } from './tiles.ts'
 import { createTree } from './tree.ts'
@@ -16,6 +16,7 @@ export interface WalkOptions {
   readonly checkpoint: Claim | undefined
   /** An earlier claim that the lines are held against. */
   readonly saved: Claim | undefined
+  readonly hasher: BlockHasher
 }
 
 export interface Walked {
@@ -27,7 +28,7 @@ export interface Walked {
 }
 
 /** Recomputes a log from its lines, up to the first that is wrong, and holds everything else on disk against them. */
-export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): Promise<Walked> {
+export async function walkLog ({ directory, checkpoint, saved, hasher }: WalkOptions): Promise<Walked> {
   const tree = createTree()
   const problems: LogProblem[] = []
   const covered = checkpoint?.size ?? 0
@@ -51,7 +52,7 @@ export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): P
   return { size: tree.size, tornBytes, problems: mostPrecise(problems) }
 
   async function walkSegment (file: string): Promise<void> {
-    for await (const block of readLineBlocks(file)) {
+    for await (const block of hasher.hash(readLineBlocks(file))) {
       if (block.torn) tornBytes = (await stat(file)).size - block.offset
       else addLines(block)
       // The tiles of these lines are read while the next ones are hashed.
@@ -63,15 +64,16 @@ export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): P
     }
   }
 
-  function addLines ({ bytes }: LineBlock): void {
-    for (let start = 1, end; start < bytes.length; start = end + 1) {
-      end = bytes.indexOf(10, start)
-      const seq = lineSeq(bytes, start, end)
+  function addLines ({ bytes, lines }: HashedBlock): void {
+    let start = 1
+    for (const [line, end] of lines.ends.entries()) {
+      const seq = lines.seqs[line]
       if (seq !== tree.size) {
         refuse(seq === undefined ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
         return
       }
-      tree.append(bytes, start, end, hashLeafInPlace(bytes, start, end))
+      tree.append(bytes, start, end, leafOf(lines, line))
+      start = end + 1
       if (tree.size === covered || tree.size === saved?.size) settleClaims()
     }
   }
@@ -100,11 +102,12 @@ export async function walkLog ({ directory, checkpoint, saved }: WalkOptions): P
   }
 
   async function check (tiles: readonly Tile[]): Promise<void> {
-    await Promise.all(tiles.map(async (tile) => {
-      const found = await checkTile(directory, tile)
+    const found = await Promise.all(tiles.map(async (tile) => {
+      const problem = await checkTile(directory, tile)
       const earlier = tile.width < tileWidth ? await checkPartials(directory, tile) : []
-      problems.push(...found === undefined ? [] : [found], ...earlier)
+      return problem === undefined ? earlier : [problem, ...earlier]
     }))
+    problems.push(...found.flat())
   }
 
   /** The lines of the last bundle before reading stopped: one of them may be the first that is wrong. */

@@ -1,4 +1,5 @@
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -257,15 +258,54 @@ t.test('a torn line is a record being written at the end, and a fault anywhere e
   t.match(await verifyLog({ directory: copy, verifierKey }), { ok: false, problems: [{ seq: 250, what: 'record 250 is missing: the next segment begins with 500' }] })
 })
 
+t.test('several threads find what one does, where and how', { timeout: 120_000 }, async (t) => {
+  const { directory, saved } = await makeLog(t)
+  const lines = readLines(directory)
+  const same = async (name: string, ok: boolean): Promise<void> => {
+    const [one, several] = [await verifyLog({ directory, verifierKey, savedCheckpoint: saved, workers: 0 }), await verifyLog({ directory, verifierKey, savedCheckpoint: saved, workers: 3 })]
+    t.same(several, one, name)
+    t.equal(several.ok, ok)
+  }
+  await same('a log as it was written', true)
+  for (const index of [0, 249, 250, 512, 599]) {
+    writeLines(directory, lines.with(index, auditLine({ ...record(index), status: 'denied' }, index)))
+    await same(`record ${index} changed`, false)
+    writeLines(directory, lines.toSpliced(index, 1))
+    await same(`record ${index} removed`, false)
+    writeLines(directory, lines.with(index, `${lines[index] ?? ''} `))
+    await same(`record ${index} not canonical`, false)
+  }
+  writeLines(directory, lines)
+  const last = path.join(directory, 'segments', segmentNames(directory).at(-1) ?? '')
+  truncateSync(last, readFileSync(last).length - 5)
+  await same('a torn last line', true)
+})
+
+t.test('a log of more than 32 MiB is hashed by others than this thread, where there are cores', async (t) => {
+  const directory = path.join(t.testdir(), 'log')
+  const log = await openTestLog(directory, { maxSegmentBytes: 20_000_000 })
+  const detail = Object.fromEntries(Array.from({ length: 19 }, (_, index) => [`member${index}`, 'x'.repeat(500)]))
+  for (let index = 0; index < 3500; index += 500) await Promise.all(Array.from({ length: 500 }, async (_, more) => await append(log, { ...record(index + more), detail })))
+  await log.close()
+  t.ok(segmentNames(directory).reduce((sum, name) => sum + statSync(path.join(directory, 'segments', name)).size, 0) > 33_554_432)
+  let started = 0
+  const count = (): void => { started++ }
+  process.on('worker', count)
+  t.match(await verifyLog({ directory, verifierKey }), { ok: true, size: 3500, checkpointSize: 3500 })
+  process.off('worker', count)
+  t.equal(started, availableParallelism() > 1 ? 2 : 0)
+})
+
 t.test('a line is taken only when it is canonical, whichever way it is read', async (t) => {
   const seqOf = (line: string | Buffer): number | undefined => lineSeq(Buffer.from(line), 0, Buffer.byteLength(line))
   const plain = auditLine({ ...record(7), duration_ms: 1.5, http_status: 200 }, 7)
   t.equal(seqOf(plain), 7)
   t.equal(seqOf(auditLine({ ...record(7), org: '€"', detail: { seq: 8 }, duration_ms: 1e-7 }, 7)), 7)
   t.equal(seqOf('{"seq":0}'), 0)
+  for (const number of ['0', '0.001', '999999999.999999', '1234567890.1234567', '1e+30']) t.equal(seqOf(plain.replace('1.5', number)), 7, number)
   for (const line of [
     '', '{}', 'null', '7', '"seq"', '[{"seq":7}]', '{"seq":"7"}', '{"seq":7.5}', '{"seq":7 }', '{"seq":07}', '{"seq":7,"seq":7}', '{"seq":1e400}', '{"b":1,"a":1,"seq":7}',
-    plain.replace('1.5', '1.50'), plain.replace('1.5', '1.5.5'), plain.replace('1.5', '.5'), plain.replace('200', '0200'), plain.replace('"success"', '"\\u0073uccess"'),
+    plain.replace('1.5', '1.50'), plain.replace('1.5', '1.0'), plain.replace('1.5', '1.'), plain.replace('1.5', '01.5'), plain.replace('1.5', '1.0000000000000000000001'), plain.replace('1.5', '1.5.5'), plain.replace('1.5', '.5'), plain.replace('200', '0200'), plain.replace('"success"', '"\\u0073uccess"'),
     plain + ' ', ' ' + plain, plain.replace('{', '{"status":"success",'), plain.replace('predict', 'pre\x01dict'), `{"a":"${'x'.repeat(65_530)}","seq":7}`,
     Buffer.from([...Buffer.from('{"a":"'), 0xff, ...Buffer.from('","seq":7}')]), Buffer.from('{"a":"\\ud800","seq":7}')
   ]) t.equal(seqOf(line), undefined, line.toString().slice(0, 80))

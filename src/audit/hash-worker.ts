@@ -1,0 +1,8 @@
+import { parentPort } from 'node:worker_threads'
+import { hashLines } from './line-hashes.ts'
+
+const port = parentPort
+port?.on('message', (bytes: Uint8Array<ArrayBuffer>) => {
+  const lines = hashLines(Buffer.from(bytes.buffer))
+  port.postMessage({ bytes, lines }, [bytes.buffer])
+})

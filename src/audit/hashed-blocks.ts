@@ -1,0 +1,88 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { hashLines, type LineHashes } from './line-hashes.ts'
+import type { LineBlock } from './segment-files.ts'
+
+/** A block of lines with their hashes; of a torn one, none. */
+export interface HashedBlock extends LineBlock {
+  readonly lines: LineHashes
+}
+
+/** Hashes the lines of blocks, in this thread or in others. */
+export interface BlockHasher {
+  /** The same blocks in the same order. */
+  hash (blocks: AsyncIterable<LineBlock>): AsyncGenerator<HashedBlock>
+  close (): Promise<void>
+}
+
+const noLines: LineHashes = { ends: [], seqs: [], leaves: '' }
+
+/** @param workers threads that share the work; 0 for this one alone. */
+export function blockHasher (workers: number): BlockHasher {
+  const threads = Array.from({ length: workers }, hashingThread)
+  return {
+    hash: workers === 0 ? hashHere : (blocks) => hashAmong(threads, blocks),
+    close: async () => { await Promise.all(threads.map(async (thread) => { await thread.close() })) }
+  }
+}
+
+async function * hashHere (blocks: AsyncIterable<LineBlock>): AsyncGenerator<HashedBlock> {
+  for await (const block of blocks) yield { ...block, lines: block.torn ? noLines : hashLines(block.bytes) }
+}
+
+interface HashingThread {
+  /** The block's bytes move to the thread, and come back with its answer. */
+  hash (block: KeptBlock): Promise<HashedBlock>
+  close (): Promise<void>
+}
+
+interface KeptBlock extends LineBlock {
+  readonly bytes: Buffer<ArrayBuffer>
+}
+
+/** Blocks that wait at a thread, so that it never does. */
+const blocksAhead = 2
+
+async function * hashAmong (threads: readonly HashingThread[], blocks: AsyncIterable<LineBlock>): AsyncGenerator<HashedBlock> {
+  const underWay: Promise<HashedBlock>[] = []
+  let given = 0
+  try {
+    for await (const block of blocks) {
+      const thread = threads[given++ % threads.length]
+      // Its bytes are written over by the next block.
+      const kept: KeptBlock = { ...block, bytes: Buffer.from(new Uint8Array(block.bytes).buffer) }
+      underWay.push(thread === undefined || kept.torn ? Promise.resolve({ ...kept, lines: noLines }) : thread.hash(kept))
+      if (underWay.length > threads.length * blocksAhead) yield * underWay.splice(0, 1)
+    }
+    yield * underWay.splice(0)
+  } finally {
+    await Promise.allSettled(underWay)
+  }
+}
+
+interface HashedBytes {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly lines: LineHashes
+}
+
+function hashingThread (): HashingThread {
+  const worker = new Worker(new URL('./hash-worker.js', import.meta.url), { env: {}, execArgv: [], name: 'audit' })
+  // It answers in the order in which it was asked.
+  const asked: { resolve: (answer: HashedBytes) => void, reject: (error: unknown) => void }[] = []
+  worker.on('message', (answer: HashedBytes) => { asked.shift()?.resolve(answer) })
+  worker.on('error', (error) => { for (const { reject } of asked.splice(0)) reject(error) })
+  return {
+    async hash (block) {
+      const answer = await new Promise<HashedBytes>((resolve, reject) => {
+        asked.push({ resolve, reject })
+        worker.postMessage(block.bytes, [block.bytes.buffer])
+      })
+      return { ...block, bytes: Buffer.from(answer.bytes.buffer), lines: answer.lines }
+    },
+    async close () {
+      const exited = once(worker, 'exit')
+      await worker.terminate()
+      await exited
+    }
+  }
+}
