@@ -1,14 +1,11 @@
 import { stat } from 'node:fs/promises'
-import { hasRoot, type Checkpoint } from './checkpoint.ts'
+import { hasRoot, type Claim } from './checkpoint.ts'
 import { lineSeq } from './line-check.ts'
 import { hashLeafInPlace } from './merkle.ts'
 import { listSegments, readLineBlocks, segmentsFolder, type LineBlock } from './segment-files.ts'
 import { checkPartials, checkTile, mostPrecise, type LogProblem } from './tile-check.ts'
 import { tileWidth, type Tile } from './tiles.ts'
 import { createTree } from './tree.ts'
-
-/** What a checkpoint says, whoever signed it. */
-export type Claim = Pick<Checkpoint, 'origin' | 'size' | 'root'>
 
 export interface WalkOptions {
   readonly directory: string

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { isGuardError } from '../errors.ts'
 import { exists } from '../files.ts'
-import { openCheckpoint, parseCheckpointText } from './checkpoint.ts'
-import { walkLog, type Claim } from './log-walk.ts'
-import { parseNote, parseVerifierKey, type VerifierKey } from './note.ts'
+import { readClaim, type Claim } from './checkpoint.ts'
+import { walkLog } from './log-walk.ts'
+import { parseVerifierKey, type VerifierKey } from './note.ts'
 import { checkpointFile } from './publisher.ts'
 import type { LogProblem } from './tile-check.ts'
 
@@ -67,10 +67,6 @@ export async function verifyLog ({ directory, verifierKey, savedCheckpoint }: Ve
 
 function rank ({ seq }: LogProblem): number {
   return seq ?? Number.MAX_SAFE_INTEGER
-}
-
-function readClaim (note: Buffer | string, key: VerifierKey | undefined): Claim {
-  return key === undefined ? parseCheckpointText(parseNote(note).text) : openCheckpoint(note, key)
 }
 
 async function readCheckpoint (directory: string, key: VerifierKey | undefined): Promise<{ checkpoint?: Claim, problem?: LogProblem }> {
