@@ -1,6 +1,7 @@
 // npm test                     types, lint, every test on a real Redis, and the rule of full coverage
 // npm test -- test/a.test.ts   types and these tests alone
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { install, installed } from './debian.js'
 import { startRedis } from './redis.js'
@@ -40,8 +41,10 @@ function output (args) {
 
 /** @returns {Promise<number>} exit status */
 async function test () {
-  // Its tests skip themselves, and say so, where it cannot be had.
+  // Their tests skip themselves, and say so, where they cannot be had.
   if (installed(['nginx']) === undefined) install('nginx')
+  if (!existsSync('/usr/share/gocode/src/golang.org/x/mod')) install('golang-golang-x-mod-dev')
+  if (spawnSync('go', ['version']).status !== 0) install('golang-go')
   const redis = await startRedis()
   try {
     const files = named.length > 0 ? named : testsIn('dist/test')

@@ -1,7 +1,7 @@
 import { guardError } from '../errors.ts'
 import type { Signer } from '../secrets/signer.ts'
 import { digestBytes, fromDigest, toDigest, type Digest } from './merkle.ts'
-import { decodeBase64, openNote, signNote, type VerifierKey } from './note.ts'
+import { decodeBase64, openNote, parseNote, signNote, type VerifierKey } from './note.ts'
 
 /** What a log says of itself at one size (C2SP tlog-checkpoint). */
 export interface Checkpoint {
@@ -13,6 +13,9 @@ export interface Checkpoint {
   /** The signed note, as it is written in `checkpoint`. */
   readonly note: string
 }
+
+/** What a checkpoint says, whoever signed it. */
+export type Claim = Pick<Checkpoint, 'origin' | 'size' | 'root'>
 
 /** Signs the claim that the log of this origin has this root at this size. The key's name is the origin. */
 export async function signCheckpoint (origin: string, size: number, root: Digest, signer: Signer): Promise<Checkpoint> {
@@ -33,10 +36,18 @@ export function openCheckpoint (note: Uint8Array | string, key: VerifierKey): Ch
 }
 
 /**
+ * Reads what a checkpoint says: verified where there is a key, else taken at its word.
+ * @throws FMG_ERR_LOG_INCONSISTENT when it is malformed or, with a key, does not verify.
+ */
+export function readClaim (note: Uint8Array | string, key: VerifierKey | undefined): Claim {
+  return key === undefined ? parseCheckpointText(parseNote(note).text) : openCheckpoint(note, key)
+}
+
+/**
  * Reads the text of a checkpoint, its final newline included.
  * @throws FMG_ERR_LOG_INCONSISTENT when it breaks a rule of C2SP tlog-checkpoint.
  */
-export function parseCheckpointText (text: string): Omit<Checkpoint, 'note'> {
+export function parseCheckpointText (text: string): Claim {
   const [origin = '', size = '', root = '', ...extensions] = text.slice(0, -1).split('\n')
   const bytes = decodeBase64(root)
   if (!text.endsWith('\n') || origin === '' || extensions.includes('')) throw malformed('with a line missing or empty')

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { hasRoot, type Checkpoint } from './checkpoint.ts'
+import { hasRoot, type Claim } from './checkpoint.ts'
 import type { BlockHasher, HashedBlock } from './hashed-blocks.ts'
 import { leafOf } from './line-hashes.ts'
 import { listSegments, readLineBlocks, segmentsFolder } from './segment-files.ts'
@@ -7,16 +7,18 @@ import { checkPartials, checkTile, mostPrecise, type LogProblem } from './tile-c
 import { tileWidth, type Tile } from './tiles.ts'
 import { createTree } from './tree.ts'
 
-/** What a checkpoint says, whoever signed it. */
-export type Claim = Pick<Checkpoint, 'origin' | 'size' | 'root'>
-
 export interface WalkOptions {
   readonly directory: string
   /** What the tiles are held against, and the lines. */
   readonly checkpoint: Claim | undefined
-  /** An earlier claim that the lines are held against. */
-  readonly saved: Claim | undefined
+  /** Earlier claims that the lines are held against, each with the name by which it is reported. */
+  readonly earlier: readonly NamedClaim[]
   readonly hasher: BlockHasher
+}
+
+export interface NamedClaim {
+  readonly claim: Claim
+  readonly name: string
 }
 
 export interface Walked {
@@ -28,11 +30,12 @@ export interface Walked {
 }
 
 /** Recomputes a log from its lines, up to the first that is wrong, and holds everything else on disk against them. */
-export async function walkLog ({ directory, checkpoint, saved, hasher }: WalkOptions): Promise<Walked> {
+export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkOptions): Promise<Walked> {
   const tree = createTree()
   const problems: LogProblem[] = []
   const covered = checkpoint?.size ?? 0
-  const claims = [{ claim: checkpoint, name: 'the checkpoint' }, { claim: saved, name: 'the saved checkpoint' }]
+  const claims = [...checkpoint === undefined ? [] : [{ claim: checkpoint, name: 'the checkpoint' }], ...earlier].sort((a, b) => a.claim.size - b.claim.size)
+  let settled = 0
   let checking: Promise<void> = Promise.resolve()
   let checked = 0
   let edge: readonly Tile[] = []
@@ -74,7 +77,7 @@ export async function walkLog ({ directory, checkpoint, saved, hasher }: WalkOpt
       }
       tree.append(bytes, start, end, leafOf(lines, line))
       start = end + 1
-      if (tree.size === covered || tree.size === saved?.size) settleClaims()
+      if (tree.size === claims[settled]?.claim.size) settleClaims()
     }
   }
 
@@ -84,16 +87,14 @@ export async function walkLog ({ directory, checkpoint, saved, hasher }: WalkOpt
 
   function settleClaims (): void {
     if (tree.size === covered) edge = tree.partial()
-    for (const { claim, name } of claims) {
-      if (claim?.size !== tree.size || hasRoot(claim, tree.root())) continue
-      problems.push({ what: `the first ${claim.size} records do not have the root of ${name}` })
+    const root = tree.root()
+    for (let next = claims[settled]; next?.claim.size === tree.size; next = claims[++settled]) {
+      if (!hasRoot(next.claim, root)) problems.push({ what: `the first ${tree.size} records do not have the root of ${next.name}` })
     }
   }
 
   function missing (): void {
-    for (const { claim, name } of claims) {
-      if (claim !== undefined && claim.size > tree.size) refuse(`is missing: ${name} covers ${claim.size}`)
-    }
+    for (const { claim, name } of claims.slice(settled)) refuse(`is missing: ${name} covers ${claim.size}`)
   }
 
   /** What the checkpoint does not cover may be there, or not yet. */

@@ -2,6 +2,7 @@ import { guardError } from '../errors.ts'
 import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
 import { createAppender, type AppendDone, type Appender } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { keepHourly } from './kept-checkpoints.ts'
 import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
 import { formatVerifierKey, parseVerifierKey } from './note.ts'
 import { createPublisher } from './publisher.ts'
@@ -81,7 +82,9 @@ interface LogParts {
 async function startLog ({ settings, verifierKey, lock, recovered, segments }: LogParts): Promise<AuditLog> {
   const { tree, published, repairs } = recovered
   const appender = createAppender({ ...settings, segments, tree })
-  const publisher = createPublisher({ ...settings, tree, key: parseVerifierKey(verifierKey), last: published })
+  const publisher = createPublisher({
+    ...settings, tree, key: parseVerifierKey(verifierKey), last: published, keep: keepHourly(settings.directory, settings.clock)
+  })
   const schedule = publishInTime({ ...settings, tree, publish: checkpoint })
   let closing: Promise<void> | undefined
 

@@ -126,7 +126,8 @@ function isSize (value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0
 }
 
-function isPowerOfTwo (value: number): boolean {
+/** Whether a whole number of at least 1 is a power of two, also beyond 32 bits. */
+export function isPowerOfTwo (value: number): boolean {
   let rest = value
   while (rest % 2 === 0) rest /= 2
   return rest === 1

@@ -2,6 +2,7 @@ import path from 'node:path'
 import { writeFileAtomic } from '../files.ts'
 import type { Signer } from '../secrets/signer.ts'
 import { openCheckpoint, signCheckpoint, type Checkpoint } from './checkpoint.ts'
+import type { Keep } from './kept-checkpoints.ts'
 import type { VerifierKey } from './note.ts'
 import { removePartials, writeTiles, type Tile } from './tiles.ts'
 import type { LogTree } from './tree.ts'
@@ -14,6 +15,8 @@ export interface PublisherOptions {
   readonly key: VerifierKey
   /** The checkpoint on disk. */
   readonly last: Checkpoint | undefined
+  /** Called with what is about to be published. */
+  readonly keep: Keep
   readonly onCheckpoint: (checkpoint: Checkpoint) => void
 }
 
@@ -32,7 +35,7 @@ export function checkpointFile (directory: string): string {
 }
 
 /** Publishes into the log's folder. */
-export function createPublisher ({ directory, tree, signer, key, last, onCheckpoint }: PublisherOptions): Publisher {
+export function createPublisher ({ directory, tree, signer, key, last, keep, onCheckpoint }: PublisherOptions): Publisher {
   let published = last
   /** Tiles of which partial ones are on disk; `undefined` while that is not known, as after a crash. */
   let withPartials: Set<string> | undefined
@@ -50,6 +53,7 @@ export function createPublisher ({ directory, tree, signer, key, last, onCheckpo
     const signed = await signCheckpoint(key.name, size, root, signer)
     // A checkpoint that its own key does not verify would keep the log from ever opening again.
     const checkpoint = openCheckpoint(signed.note, key)
+    await keep(checkpoint)
     await writeFileAtomic(checkpointFile(directory), checkpoint.note)
     published = checkpoint
     // Outside of this turn: a listener that throws has not kept the checkpoint from being published.

@@ -1,11 +1,13 @@
 import { readFile, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
+import path from 'node:path'
 import { isGuardError } from '../errors.ts'
 import { exists } from '../files.ts'
-import { openCheckpoint, parseCheckpointText } from './checkpoint.ts'
+import { readClaim, type Claim } from './checkpoint.ts'
 import { blockHasher } from './hashed-blocks.ts'
-import { walkLog, type Claim } from './log-walk.ts'
-import { parseNote, parseVerifierKey, type VerifierKey } from './note.ts'
+import { listKept } from './kept-checkpoints.ts'
+import { walkLog, type NamedClaim } from './log-walk.ts'
+import { parseVerifierKey, type VerifierKey } from './note.ts'
 import { checkpointFile } from './publisher.ts'
 import { listSegments, segmentsFolder } from './segment-files.ts'
 import type { LogProblem } from './tile-check.ts'
@@ -40,6 +42,8 @@ export interface LogReport {
   readonly unwitnessed: boolean
   /** Records that the saved checkpoint vouches for. */
   readonly witnessedSize: number
+  /** Earlier checkpoints that the log keeps, and that its lines were held against. Of those that were deleted nothing can be told. */
+  readonly keptCheckpoints: number
   /** Bytes after the last whole line: a record that was being written. */
   readonly tornBytes: number
   /** What is wrong, the lowest seq first; reading stops soon after the first. */
@@ -48,7 +52,7 @@ export interface LogReport {
 
 /**
  * Recomputes a whole log from its lines: each canonical and gapless, every leaf and node, every tile and entry bundle, the
- * root of the checkpoint and its signature, the root of a saved earlier checkpoint. In little memory however long the log is.
+ * root of the checkpoint and its signature, the roots of the earlier checkpoints that the log keeps and of one that was saved elsewhere. In little memory however long the log is.
  * @throws FMG_ERR_OPTION_INVALID for a malformed verifier key.
  * @throws FMG_ERR_LOG_INCONSISTENT for a saved checkpoint that is malformed or that the key does not verify. What is wrong
  * with the log itself is reported, not thrown.
@@ -58,9 +62,12 @@ export async function verifyLog ({ directory, verifierKey, savedCheckpoint, work
   const key = verifierKey === undefined ? undefined : parseVerifierKey(verifierKey)
   const saved = savedCheckpoint === undefined ? undefined : readClaim(savedCheckpoint, key)
   const { checkpoint, problem } = await readCheckpoint(directory, key)
+  const kept = await Promise.all((await listKept(directory)).map(async (name) => await readEarlier(directory, name, key)))
+  const earlier = [...kept.flatMap(({ named = [] }) => named), ...saved === undefined ? [] : [{ claim: saved, name: 'the saved checkpoint' }]]
   const hasher = blockHasher(workers ?? await usualWorkers(directory))
-  const { size, tornBytes, problems } = await walkLog({ directory, checkpoint, saved, hasher }).finally(async () => { await hasher.close() })
-  const all = [...problems, ...problem === undefined ? [] : [problem], ...checkOrigins(checkpoint, saved)]
+  const { size, tornBytes, problems } = await walkLog({ directory, checkpoint, earlier, hasher }).finally(async () => { await hasher.close() })
+  const unread = [...problem === undefined ? [] : [problem], ...kept.flatMap(({ problem = [] }) => problem)]
+  const all = [...problems, ...unread, ...checkOrigins(checkpoint, earlier)]
   const witnessedSize = all.length === 0 ? saved?.size ?? 0 : 0
   return {
     ok: all.length === 0,
@@ -69,6 +76,7 @@ export async function verifyLog ({ directory, verifierKey, savedCheckpoint, work
     signature: problem !== undefined ? 'invalid' : key === undefined ? 'not-checked' : 'verified',
     unwitnessed: witnessedSize === 0,
     witnessedSize,
+    keptCheckpoints: kept.length,
     tornBytes,
     problems: all.sort((a, b) => rank(a) - rank(b))
   }
@@ -83,13 +91,27 @@ function rank ({ seq }: LogProblem): number {
   return seq ?? Number.MAX_SAFE_INTEGER
 }
 
-function readClaim (note: Buffer | string, key: VerifierKey | undefined): Claim {
-  return key === undefined ? parseCheckpointText(parseNote(note).text) : openCheckpoint(note, key)
+async function readCheckpoint (directory: string, key: VerifierKey | undefined): Promise<ReadNote> {
+  const file = checkpointFile(directory)
+  return await exists(file) ? await readNote(file, key) : { problem: { what: 'the checkpoint is missing' } }
 }
 
-async function readCheckpoint (directory: string, key: VerifierKey | undefined): Promise<{ checkpoint?: Claim, problem?: LogProblem }> {
-  const file = checkpointFile(directory)
-  if (!await exists(file)) return { problem: { what: 'the checkpoint is missing' } }
+async function readEarlier (directory: string, name: string, key: VerifierKey | undefined): Promise<ReadEarlier> {
+  const { checkpoint, problem } = await readNote(path.join(directory, name), key)
+  return { ...checkpoint !== undefined && { named: { claim: checkpoint, name } }, ...problem !== undefined && { problem: { what: `${name}: ${problem.what}` } } }
+}
+
+interface ReadNote {
+  readonly checkpoint?: Claim
+  readonly problem?: LogProblem
+}
+
+interface ReadEarlier {
+  readonly named?: NamedClaim
+  readonly problem?: LogProblem
+}
+
+async function readNote (file: string, key: VerifierKey | undefined): Promise<ReadNote> {
   try {
     return { checkpoint: readClaim(await readFile(file), key) }
   } catch (error) {
@@ -98,7 +120,8 @@ async function readCheckpoint (directory: string, key: VerifierKey | undefined):
   }
 }
 
-function checkOrigins (checkpoint: Claim | undefined, saved: Claim | undefined): LogProblem[] {
-  if (checkpoint === undefined || saved === undefined || saved.origin === checkpoint.origin) return []
-  return [{ what: `the saved checkpoint is of ${saved.origin}, the log is ${checkpoint.origin}` }]
+function checkOrigins (checkpoint: Claim | undefined, earlier: readonly NamedClaim[]): LogProblem[] {
+  if (checkpoint === undefined) return []
+  return earlier.filter(({ claim }) => claim.origin !== checkpoint.origin)
+    .map(({ claim, name }) => ({ what: `${name} is of ${claim.origin}, the log is ${checkpoint.origin}` }))
 }

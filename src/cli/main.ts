@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
+import { auditProve, auditVerifyProof } from './audit-prove.ts'
 import { auditVerify } from './audit.ts'
 import { auditForget } from './audit-forget.ts'
 import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
@@ -39,6 +40,8 @@ const verbs: Readonly<Record<string, Verb>> = {
   'audit find': auditFind,
   'audit index': auditIndex,
   'audit forget': auditForget,
+  'audit prove': auditProve,
+  'audit verify-proof': auditVerifyProof,
   'tokens deny': tokensDeny,
   'limits list-blocks': limitsListBlocks,
   'limits unblock': limitsUnblock,

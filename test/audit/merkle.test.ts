@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
@@ -6,46 +5,9 @@ import t from 'tap'
 import { emptyRoot, fromDigest, hashLeaf, hashNode, toDigest, verifyConsistency, verifyInclusion, type Digest } from '../../src/audit/merkle.ts'
 import { cutTile, isOnDisk, parseBundle, readTile, removePartials, tilePath, writeTiles, type Tile } from '../../src/audit/tiles.ts'
 import { createTree, type LogTree } from '../../src/audit/tree.ts'
-
-// RFC 6962 and RFC 9162 word for word, however slow: what the fast ones are held against.
-
-function sha256 (...parts: Uint8Array[]): Buffer {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
-}
+import { inclusionPath, sha256, subProof, treeHash } from './merkle-by-the-book.ts'
 
 const root0 = sha256()
-
-function split (size: number): number {
-  let k = 1
-  while (k * 2 < size) k *= 2
-  return k
-}
-
-function treeHash (leaves: readonly Buffer[]): Buffer {
-  const [only] = leaves
-  if (only === undefined) return sha256()
-  if (leaves.length === 1) return only
-  const k = split(leaves.length)
-  return sha256(Buffer.of(1), treeHash(leaves.slice(0, k)), treeHash(leaves.slice(k)))
-}
-
-function inclusionPath (index: number, leaves: readonly Buffer[]): Buffer[] {
-  if (leaves.length === 1) return []
-  const k = split(leaves.length)
-  return index < k
-    ? [...inclusionPath(index, leaves.slice(0, k)), treeHash(leaves.slice(k))]
-    : [...inclusionPath(index - k, leaves.slice(k)), treeHash(leaves.slice(0, k))]
-}
-
-function subProof (size: number, leaves: readonly Buffer[], whole: boolean): Buffer[] {
-  if (size === leaves.length) return whole ? [] : [treeHash(leaves)]
-  const k = split(leaves.length)
-  return size <= k
-    ? [...subProof(size, leaves.slice(0, k), whole), treeHash(leaves.slice(k))]
-    : [...subProof(size - k, leaves.slice(k), false), treeHash(leaves.slice(0, k))]
-}
 
 const lines = Array.from({ length: 700 }, (_, index) => Buffer.from(`line ${index}`))
 const leaves = lines.map((line) => sha256(Buffer.of(0), line))

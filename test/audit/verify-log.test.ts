@@ -48,7 +48,7 @@ function firstBad ({ ok, problems }: LogReport): number | undefined {
 t.test('a log that is as it was written verifies', async (t) => {
   const { directory, saved } = await makeLog(t)
   t.same(await verifyLog({ directory, verifierKey, savedCheckpoint: saved }), {
-    ok: true, size: 640, checkpointSize: 600, signature: 'verified', unwitnessed: false, witnessedSize: 300, tornBytes: 0, problems: []
+    ok: true, size: 640, checkpointSize: 600, signature: 'verified', unwitnessed: false, witnessedSize: 300, keptCheckpoints: 1, tornBytes: 0, problems: []
   })
   t.match(await verifyLog({ directory, verifierKey }), { ok: true, unwitnessed: true, witnessedSize: 0 }, 'and is unwitnessed without a saved checkpoint')
   t.match(await verifyLog({ directory }), { ok: true, signature: 'not-checked' })
@@ -229,7 +229,7 @@ t.test('a checkpoint that is missing, malformed, of another key or another root 
     t.match(await verifyLog({ directory, verifierKey }), { ok: false, signature, problems: [{ seq: undefined, what }] })
   }
   writeFileSync(file, elsewhere)
-  t.match(await verifyLog({ directory, savedCheckpoint: saved }), { ok: false, problems: [{ what: `the saved checkpoint is of ${origin}, the log is example.com/other` }] })
+  t.match(await verifyLog({ directory, savedCheckpoint: saved }), { ok: false, problems: [{ what: `checkpoints/1970-01-01T00 is of ${origin}, the log is example.com/other` }, { what: `the saved checkpoint is of ${origin}, the log is example.com/other` }] })
   rmSync(file)
   t.match(await verifyLog({ directory, verifierKey, savedCheckpoint: saved }), { ok: false, checkpointSize: 0, problems: [{ what: 'the checkpoint is missing' }] })
   mkdirSync(file)

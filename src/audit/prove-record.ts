@@ -1,0 +1,62 @@
+import { guardError } from '../errors.ts'
+import { readNamedFile } from '../files.ts'
+import { optionInvalid } from '../options.ts'
+import { readClaim } from './checkpoint.ts'
+import { fromDigest, hashLeaf, verifyInclusion } from './merkle.ts'
+import { parseVerifierKey } from './note.ts'
+import { proveInclusion } from './prove.ts'
+import { checkpointFile } from './publisher.ts'
+import { tileHashes } from './tile-hashes.ts'
+import { parseBundle, readTile, tileWidth } from './tiles.ts'
+import { formatTlogProof } from './tlog-proof.ts'
+
+export interface ProveOptions {
+  /** The log's folder. It may be in use. */
+  readonly directory: string
+  readonly seq: number
+  /** The signed note of the checkpoint to prove it under, of this log at any size. Default: its last. */
+  readonly checkpoint?: string | undefined
+  /** `vkey` of the log (C2SP signed-note). Without it the checkpoints' signatures are not checked, which whoever verifies the proof does. */
+  readonly verifierKey?: string | undefined
+}
+
+/** A record of a log, and that it stands there. */
+export interface RecordProof {
+  readonly seq: number
+  /** The exact line, without its line feed; `undefined` where the log no longer keeps it. Its hash is kept, and so is the proof. */
+  readonly line: Uint8Array | undefined
+  /** C2SP tlog-proof: what a `.tlog-proof` file holds. */
+  readonly proof: string
+}
+
+/**
+ * Proves that a record stands in a log, from the tiles on disk alone. No proof is given that would not verify.
+ * @throws FMG_ERR_OPTION_INVALID when the checkpoint does not cover the record, or for a malformed key.
+ * @throws FMG_ERR_LOG_INCONSISTENT when the tiles are missing or contradict the checkpoint, the checkpoint the key, or the line its hash.
+ * @throws FMG_ERR_FILE when there is no checkpoint in the folder.
+ */
+export async function proveRecord ({ directory, seq, checkpoint: given, verifierKey }: ProveOptions): Promise<RecordProof> {
+  const key = verifierKey === undefined ? undefined : parseVerifierKey(verifierKey)
+  const newest = (await readNamedFile(checkpointFile(directory))).toString()
+  const note = given ?? newest
+  const { size } = readClaim(newest, key)
+  const claim = readClaim(note, key)
+  if (!Number.isSafeInteger(seq) || seq < 0 || seq >= claim.size) throw optionInvalid('seq', `below ${claim.size}, the number of records under the checkpoint`, seq)
+  if (claim.size > size) throw optionInvalid('checkpoint', `of at most ${size} records, as the log has`, claim.size)
+  const hashes = tileHashes(directory, size)
+  const path = await proveInclusion(hashes, seq, claim.size)
+  const leaf = await hashes(seq, seq + 1)
+  if (!verifyInclusion({ index: seq, size: claim.size, leaf: fromDigest(leaf), root: claim.root, proof: path })) {
+    throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `the tiles above record ${seq} do not have the root of the checkpoint of ${claim.size}` })
+  }
+  const line = await readEntry(directory, seq, size)
+  if (line !== undefined && hashLeaf(line) !== leaf) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `record ${seq} does not have the hash in its tile` })
+  return { seq, line, proof: formatTlogProof({ index: seq, hashes: path, checkpoint: note }) }
+}
+
+/** The line of a record from its entry bundle in a log of this size; `undefined` where the bundle is gone. Held against nothing. */
+export async function readEntry (directory: string, seq: number, size: number): Promise<Uint8Array | undefined> {
+  const index = Math.floor(seq / tileWidth)
+  const bundle = await readTile(directory, 'entries', index, Math.min(tileWidth, size - index * tileWidth))
+  return bundle === undefined ? undefined : parseBundle(bundle)[seq % tileWidth]
+}
