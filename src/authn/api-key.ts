@@ -1,5 +1,6 @@
 import { guardError } from '../errors.ts'
-import { functionOf, havingMethods, integer, object, withDefault } from '../options.ts'
+import { isByTwo } from '../approval.ts'
+import { functionOf, havingMethods, integer, listOf, object, string, withDefault } from '../options.ts'
 import { freezePrincipal, type Principal } from '../principal.ts'
 import { addressTest } from './address-ranges.ts'
 import { parseApiKey } from './api-key-format.ts'
@@ -18,6 +19,12 @@ export interface ApiKeyOptions {
   readonly pepper: Uint8Array
   /** The longest life of a secret, whatever its record says. Default 366. */
   readonly maxLifetimeDays?: number
+  /**
+   * Roles whose keys count only when two people made them: one who asked, and another who approved the last change, the rotation of a secret
+   * included. Their names are the word of whoever runs the command: this keeps one person from doing it alone by oversight, not two who
+   * agree to lie. Default none.
+   */
+  readonly approvedRoles?: readonly string[]
   /** How many verified keys are remembered. Default 100,000. */
   readonly maxCached?: number
   /** Milliseconds since the epoch. Default `Date.now`. */
@@ -28,6 +35,7 @@ const readOptions = object({
   store: havingMethods<KeyStore>('find'),
   pepper: readPepperBytes,
   maxLifetimeDays: readMaxLifetimeDays,
+  approvedRoles: withDefault(listOf(string()), []),
   maxCached: withDefault(integer({ min: 1 }), 100_000),
   clock: withDefault(functionOf<() => number>(), Date.now)
 })
@@ -53,7 +61,7 @@ const nobody = '0'.repeat(64)
  * A credential that does not begin with `fmg_` is `null` under `Bearer` (it may be a token) and bad under `x-api-key`.
  */
 export function apiKey (options: ApiKeyOptions): Authenticator {
-  const { store, pepper, maxLifetimeDays, maxCached, clock } = readOptions(options, 'apiKey')
+  const { store, pepper, maxLifetimeDays, approvedRoles, maxCached, clock } = readOptions(options, 'apiKey')
   const verified = credentialCache<Verified>(maxCached)
   const sources = keySources({ store, maxLifetimeDays, clock })
 
@@ -79,6 +87,7 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
       const digest = keyDigest(pepper, presented.value)
       const known = checkKey(record, secretOf(record, digest), maxLifetimeDays, now)
       if (known.comesFrom?.(facts.address) === false) throw bad('api-key-address')
+      if (approvedRoles.some((role) => known.principal.roles.includes(role)) && !isByTwo(known.record.approval)) throw bad('api-key-unapproved')
       verified.set(presented.value, known)
       sources.note(known.principal, known.record, digest)
       noteUse(known, now)

@@ -1,4 +1,5 @@
-import { optionInvalid } from '../options.ts'
+import { readApproved, type Approved } from '../approval.ts'
+import { optional, optionInvalid } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import { readScopes } from '../scope.ts'
 import { readAddressRanges } from './address-ranges.ts'
@@ -17,6 +18,8 @@ export interface NewApiKey {
   readonly lifetimeDays?: number
   /** Networks (`10.0.0.0/8`, `2001:db8::/32`) and addresses that the key may come from. Default: everywhere. */
   readonly allowedAddresses?: readonly string[]
+  /** Who asked for it, and who approved. */
+  readonly approval?: Approved | undefined
 }
 
 /** A key as it is shown, once. */
@@ -28,13 +31,17 @@ export interface CreatedApiKey {
   readonly expiresAt: number
 }
 
+/** Reads who asked for a change of a key, and who approved it, where that is said. */
+export const readApproval = optional(readApproved)
+
 /**
  * Makes a key and stores what is needed to recognise it.
- * @throws FMG_ERR_OPTION_INVALID for a lifetime, an environment, a scope or an address range that cannot be.
+ * @throws FMG_ERR_OPTION_INVALID for a lifetime, an environment, a scope, an address range or names that cannot be.
  */
 export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted: NewApiKey, terms: KeyTerms = {}): Promise<CreatedApiKey> {
   const { principal, label = '', environment = 'live' } = wanted
   if (!isEnvironment(environment)) throw optionInvalid('environment', '1 to 16 lower-case letters or digits', environment)
+  const approval = readApproval(wanted.approval, 'approval')
   const scopes = readScopes(principal.scopes ?? [], 'principal.scopes')
   const allowedAddresses = readAddressRanges(wanted.allowedAddresses, 'allowedAddresses')
   const { issuedAt, expiresAt } = secretLife(wanted.lifetimeDays, terms)
@@ -49,7 +56,8 @@ export async function createApiKey (store: KeyStore, pepper: Uint8Array, wanted:
     label,
     createdAt: issuedAt,
     issuedAt,
-    expiresAt
+    expiresAt,
+    approval
   })
   return { keyId: parts.keyId, key, expiresAt }
 }

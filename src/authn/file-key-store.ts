@@ -29,5 +29,5 @@ export async function fileKeyStore (options: FileKeyStoreOptions): Promise<KeySt
   const { pepper, epoch, ...kept } = readOptions(options, 'fileKeyStore')
   checkHeartbeat(kept, 'fileKeyStore')
   const form = keyBookForm(pepper, epoch)
-  return bookKeyStore(form, await fileBook(form, kept), fileKeyUses(`${kept.file}.uses`, kept.onError))
+  return await bookKeyStore(form, async (onChange) => await fileBook(form, kept, onChange), fileKeyUses(`${kept.file}.uses`, kept.onError))
 }

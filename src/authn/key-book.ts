@@ -2,10 +2,10 @@ import { guardError } from '../errors.ts'
 import { optionInvalid } from '../options.ts'
 import { writeToBook } from '../books/change-book.ts'
 import { readKeyRecord } from './key-record.ts'
-import type { KeyRecord, KeyStore } from './key-store.ts'
+import type { KeyRecord, KeyRecordChange, KeyStore } from './key-store.ts'
 import { recordSeal } from '../books/record-seal.ts'
 import { unavailable, type Book, type BookForm } from '../books/sealed-book.ts'
-import type { SharedBook } from '../books/shared-book.ts'
+import type { OnChange, SharedBook } from '../books/shared-book.ts'
 
 /** A book of API keys. */
 export function keyBookForm (pepper: Uint8Array, epoch: number): BookForm<KeyRecord> {
@@ -30,7 +30,11 @@ export interface KeyUses {
 }
 
 /** Key records that are kept in a book. */
-export function bookKeyStore (form: BookForm<KeyRecord>, book: SharedBook<KeyRecord>, uses: KeyUses): KeyStore {
+export async function bookKeyStore (form: BookForm<KeyRecord>, open: (onChange: OnChange<KeyRecord>) => Promise<SharedBook<KeyRecord>>, uses: KeyUses): Promise<KeyStore> {
+  let listener: ((change: KeyRecordChange) => void) | undefined
+  const book = await open((now, before) => {
+    if (listener !== undefined) for (const change of changesOf(now, before)) listener(change)
+  })
   return {
     recall: (keyId) => book.isTrusted() ? book.current.records.get(keyId) ?? null : null,
     revision: () => book.isTrusted() ? book.current : null,
@@ -55,11 +59,21 @@ export function bookKeyStore (form: BookForm<KeyRecord>, book: SharedBook<KeyRec
     }),
     noteUse: (keyId, at) => { uses.note(keyId, at) },
     lastUses: async () => await uses.read(),
+    whenChanged (wanted) {
+      listener = wanted
+    },
     async close () {
       await book.close()
       await uses.close()
     }
   }
+}
+
+function changesOf (now: Book<KeyRecord>, before: Book<KeyRecord>): KeyRecordChange[] {
+  return [...now.records].flatMap(([keyId, after]) => {
+    const known = before.records.get(keyId) ?? null
+    return after === known ? [] : [{ before: known, after }]
+  })
 }
 
 function findInBook (book: Book<KeyRecord>, keyId: string): KeyRecord | null {

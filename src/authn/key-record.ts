@@ -1,3 +1,4 @@
+import { readApproved } from '../approval.ts'
 import { anyThat, integer, object, optional, string, withDefault, type Reader } from '../options.ts'
 import { readScopes } from '../scope.ts'
 import { readAddressRanges } from './address-ranges.ts'
@@ -23,7 +24,8 @@ export const readKeyRecord: Reader<KeyRecord> = object({
   createdAt: time,
   issuedAt: time,
   expiresAt: time,
-  revokedAt: optional(time)
+  revokedAt: optional(time),
+  approval: optional(readApproved)
 })
 
 /** What may be shown of a key to those who look after keys. Times are RFC 3339. */

@@ -1,3 +1,4 @@
+import type { Approved } from '../approval.ts'
 import type { Principal } from '../principal.ts'
 
 /** What is kept of an API key: everything but the key. Times are milliseconds since the epoch. */
@@ -19,6 +20,15 @@ export interface KeyRecord {
   readonly issuedAt: number
   readonly expiresAt: number
   readonly revokedAt?: number
+  /** Who asked for the last change, and who approved it, as far as that was said. */
+  readonly approval?: Approved | undefined
+}
+
+/** A record that is new, or not what it was. */
+export interface KeyRecordChange {
+  /** `null` for a new one. */
+  readonly before: KeyRecord | null
+  readonly after: KeyRecord
 }
 
 /** A secret that was replaced, and works beside its successor until then. */
@@ -56,5 +66,7 @@ export interface KeyStore {
   noteUse? (keyId: string, at: number): void
   /** When each key was last used, as far as that was noted. */
   lastUses? (): Promise<ReadonlyMap<string, number>>
+  /** Has this one told of every change from now on that this process makes or hears of. It must not throw. A store may leave it out. */
+  readonly whenChanged?: ((listener: (change: KeyRecordChange) => void) => void) | undefined
   close (): Promise<void>
 }

@@ -34,5 +34,5 @@ export async function redisKeyStore (options: RedisKeyStoreOptions): Promise<Key
   const { pepper, epoch, prefix, ...kept } = readOptions(options, 'redisKeyStore')
   checkHeartbeat(kept, 'redisKeyStore')
   const form = keyBookForm(pepper, epoch)
-  return bookKeyStore(form, await redisBook(form, prefix, kept), redisKeyUses(kept.client, prefix, kept.onError))
+  return await bookKeyStore(form, async (onChange) => await redisBook(form, prefix, kept, onChange), redisKeyUses(kept.client, prefix, kept.onError))
 }

@@ -1,6 +1,7 @@
+import type { Approved } from '../approval.ts'
 import { optionInvalid } from '../options.ts'
 import { drawApiKey, formatApiKey, isEnvironment } from './api-key-format.ts'
-import type { CreatedApiKey } from './create-api-key.ts'
+import { readApproval, type CreatedApiKey } from './create-api-key.ts'
 import { keyDigest } from './key-digest.ts'
 import type { KeyStore } from './key-store.ts'
 import { hourMs, secretLife, type KeyTerms } from './key-terms.ts'
@@ -12,6 +13,8 @@ export interface Rotation {
   readonly graceHours?: number
   /** Part of the new key's text. Default `live`. */
   readonly environment?: string
+  /** Who asked for it, and who approved. */
+  readonly approval?: Approved | undefined
 }
 
 /** The new secret, shown once, and until when the replaced one works. */
@@ -30,13 +33,14 @@ export async function rotateApiKey (store: KeyStore, pepper: Uint8Array, keyId: 
   const { graceHours = 24, environment = 'live' } = rotation
   if (!(graceHours >= 0 && Number.isFinite(graceHours))) throw optionInvalid('graceHours', 'at least 0', graceHours)
   if (!isEnvironment(environment)) throw optionInvalid('environment', '1 to 16 lower-case letters or digits', environment)
+  const approval = readApproval(rotation.approval, 'approval')
   const { issuedAt, expiresAt } = secretLife(rotation.lifetimeDays, terms)
   const key = formatApiKey({ ...drawApiKey(environment), keyId })
   const digest = keyDigest(pepper, key)
   const changed = await store.update(keyId, (record) => {
     if (record.revokedAt !== undefined) return null
     const graceExpiresAt = Math.min(issuedAt + Math.round(graceHours * hourMs), record.expiresAt)
-    return { ...record, digest, issuedAt, expiresAt, previous: { digest: record.digest, graceExpiresAt } }
+    return { ...record, approval, digest, issuedAt, expiresAt, previous: { digest: record.digest, graceExpiresAt } }
   })
   if (changed?.previous === undefined) return null
   return { keyId, key, expiresAt, graceExpiresAt: changed.previous.graceExpiresAt }

@@ -11,8 +11,10 @@ export interface WatchedPolicyOptions {
   readonly file: string
   /** Largest file taken, in bytes. Default 1 MiB. */
   readonly maxBytes?: number
-  /** Keys of which one must have signed the file; the signature stands in `<file>.sig`, put there before the file. Default: none need have. */
+  /** Keys of which one must have signed the file; the signatures stand in `<file>.sig`, a line each, put there before the file. Default: none need have. */
   readonly trustedKeys?: readonly PolicyKey[]
+  /** How many different keys of these must have signed: with 2 nobody changes a policy alone. Default 1. */
+  readonly requiredSignatures?: number
   /** The tiers there are: see {@link PolicySource}. */
   readonly tiers?: readonly string[]
   /** Told when a changed file is not taken; the policy before stays. Default: a process warning. */
@@ -23,16 +25,20 @@ export interface WatchedPolicyOptions {
   readonly heartbeatMs?: number
 }
 
-/** Digests of two policies, of which one took the place of the other. */
+/** Two policies, by their digests, of which one took the place of the other. */
 export interface PolicyChange {
   readonly before: string
   readonly after: string
+  /** Fingerprints of the trusted keys that signed the new one, `sha256:<hex>` of SubjectPublicKeyInfo; none where none are trusted. */
+  readonly signers: readonly string[]
 }
 
 /** A policy that changes with its file. */
 export interface WatchedPolicy extends Policy {
   /** As it was read last. */
   readonly current: FilePolicy
+  /** Who signed it: see {@link PolicyChange}. */
+  readonly signers: readonly string[]
   /** Has this told of every policy that takes the place of another, from now on. */
   whenChanged (listener: (change: PolicyChange) => void): void
   /** Stops watching. */
@@ -46,6 +52,7 @@ const readOptions = object({
   maxBytes: optional(integer({ min: 1 })),
   tiers: optional(listOf(string())),
   trustedKeys: optional(readPolicyKeys),
+  requiredSignatures: withDefault(integer({ min: 1, max: 16 }), 1),
   onError: withDefault(functionOf<(error: unknown) => void>(), (error) => { process.emitWarning(String(error)) }),
   stillMs: withDefault(integer({ min: 1, max: 60_000 }), 100),
   heartbeatMs: withDefault(integer({ min: 10, max: 60_000 }), 1000)
@@ -57,15 +64,17 @@ const readOptions = object({
  * @throws FMG_ERR_FILE, FMG_ERR_POLICY_INVALID, FMG_ERR_SIGNATURE_INVALID when the file cannot be taken at first.
  */
 export async function watchPolicy (options: WatchedPolicyOptions): Promise<WatchedPolicy> {
-  const { file, maxBytes, tiers, trustedKeys, onError, stillMs, heartbeatMs } = readOptions(options, 'watchPolicy')
+  const { file, maxBytes, tiers, trustedKeys, requiredSignatures, onError, stillMs, heartbeatMs } = readOptions(options, 'watchPolicy')
   const listeners: ((change: PolicyChange) => void)[] = []
   let current = denyingEverything
+  let signers: readonly string[] = []
   const followed = await followFile({ file, heartbeatMs, read: take, onError, clock: () => performance.now() })
 
   return {
     get id () { return current.id },
     get tiers () { return current.tiers },
     get current () { return current },
+    get signers () { return signers },
     decide: (...question) => current.decide(...question),
     whenChanged (listener) { listeners.push(listener) },
     close: async () => { await followed.close() }
@@ -73,11 +82,12 @@ export async function watchPolicy (options: WatchedPolicyOptions): Promise<Watch
 
   async function take (): Promise<void> {
     const bytes = await readStill()
-    if (trustedKeys !== undefined) checkPolicySignature(bytes, (await readNamedFile(`${file}.sig`)).toString('latin1'), trustedKeys, file)
+    const signedBy = trustedKeys === undefined ? [] : checkPolicySignature(bytes, (await readNamedFile(`${file}.sig`)).toString('latin1'), trustedKeys, requiredSignatures, file)
     const next = loadPolicy(decode(bytes, file), { source: file, ...maxBytes !== undefined && { maxBytes }, ...tiers !== undefined && { tiers } })
-    const change = { before: current.id, after: next.id }
+    const change = { before: current.id, after: next.id, signers: signedBy }
     if (change.before === change.after) return
     current = next
+    signers = signedBy
     for (const listener of listeners) listener(change)
   }
 

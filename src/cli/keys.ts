@@ -1,15 +1,19 @@
+import type { Approved } from '../approval.ts'
 import { createApiKey } from '../authn/create-api-key.ts'
 import { listApiKeys, type PublicKeyRecord } from '../authn/key-record.ts'
 import { revokeApiKey } from '../authn/revoke-api-key.ts'
 import { rotateApiKey } from '../authn/rotate-api-key.ts'
-import { print, readArguments, UsageError, type Verb } from './command.ts'
+import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
 import { storeOptions, storeUsage, withStore } from './key-store.ts'
 
 const onlyTime = 'This is the only time it is shown.'
 
+const approvalOptions = { 'requested-by': { type: 'string' }, 'approved-by': { type: 'string' } } as const
+const approvalUsage = '[--requested-by NAME --approved-by NAME]'
+
 /** Makes a key and shows it, once. */
 export const keysCreate: Verb = {
-  usage: `${storeUsage} --id NAME [--org ORG] [--team TEAM] [--role ROLE]… [--scope SCOPE]… [--tier TIER] [--type user|service] [--address NETWORK]… [--label TEXT] [--days N] [--environment WORD] [--json]`,
+  usage: `${storeUsage} --id NAME [--org ORG] [--team TEAM] [--role ROLE]… [--scope SCOPE]… [--tier TIER] [--type user|service] [--address NETWORK]… [--label TEXT] [--days N] [--environment WORD] ${approvalUsage} [--json]`,
   async run (words) {
     const args = readArguments(words, {
       ...storeOptions,
@@ -23,7 +27,8 @@ export const keysCreate: Verb = {
       address: { type: 'string', multiple: true },
       label: { type: 'string' },
       days: { type: 'string' },
-      environment: { type: 'string' }
+      environment: { type: 'string' },
+      ...approvalOptions
     })
     const principal = {
       id: args.required('id'),
@@ -35,7 +40,7 @@ export const keysCreate: Verb = {
       scopes: args.texts('scope')
     }
     const created = await withStore(args, (store, pepper) => createApiKey(store, pepper, {
-      principal, label: args.text('label'), environment: args.text('environment'), lifetimeDays: numberIn(args.text('days')), allowedAddresses: args.texts('address')
+      principal, label: args.text('label'), environment: args.text('environment'), lifetimeDays: numberIn(args.text('days')), allowedAddresses: args.texts('address'), approval: approvalIn(args)
     }))
     print(args, created, `${created.key}\n\n${onlyTime} Key id ${created.keyId}, good until ${rfc3339(created.expiresAt)}.`)
     return true
@@ -55,12 +60,12 @@ export const keysList: Verb = {
 
 /** Gives a key a new secret, and shows it, once. */
 export const keysRotate: Verb = {
-  usage: `KEY-ID ${storeUsage} [--days N] [--grace-hours N] [--environment WORD] [--json]`,
+  usage: `KEY-ID ${storeUsage} [--days N] [--grace-hours N] [--environment WORD] ${approvalUsage} [--json]`,
   async run (words) {
-    const args = readArguments(words, { ...storeOptions, days: { type: 'string' }, 'grace-hours': { type: 'string' }, environment: { type: 'string' } }, ['KEY-ID'])
+    const args = readArguments(words, { ...storeOptions, days: { type: 'string' }, 'grace-hours': { type: 'string' }, environment: { type: 'string' }, ...approvalOptions }, ['KEY-ID'])
     const keyId = args.required('KEY-ID')
     const rotated = await withStore(args, (store, pepper) => rotateApiKey(store, pepper, keyId, {
-      lifetimeDays: numberIn(args.text('days')), graceHours: numberIn(args.text('grace-hours')), environment: args.text('environment')
+      lifetimeDays: numberIn(args.text('days')), graceHours: numberIn(args.text('grace-hours')), environment: args.text('environment'), approval: approvalIn(args)
     }))
     if (rotated === null) print(args, { keyId, rotated: false }, `there is no key ${keyId}, or it is revoked`)
     else print(args, rotated, `${rotated.key}\n\n${onlyTime} Good until ${rfc3339(rotated.expiresAt)}; the one before works until ${rfc3339(rotated.graceExpiresAt)}.`)
@@ -70,11 +75,11 @@ export const keysRotate: Verb = {
 
 /** Ends a key. */
 export const keysRevoke: Verb = {
-  usage: `KEY-ID ${storeUsage} [--json]`,
+  usage: `KEY-ID ${storeUsage} ${approvalUsage} [--json]`,
   async run (words) {
-    const args = readArguments(words, storeOptions, ['KEY-ID'])
+    const args = readArguments(words, { ...storeOptions, ...approvalOptions }, ['KEY-ID'])
     const keyId = args.required('KEY-ID')
-    const revoked = await withStore(args, (store) => revokeApiKey(store, keyId))
+    const revoked = await withStore(args, (store) => revokeApiKey(store, keyId, Date.now(), approvalIn(args)))
     print(args, { keyId, revoked }, revoked ? `${keyId} is revoked` : `there is no key ${keyId}`)
     return revoked
   }
@@ -87,6 +92,13 @@ function line ({ keyId, id, state, expiresAt, label, graceExpiresAt, lastUsedAt,
     allowedAddresses.length === 0 ? '' : `from ${allowedAddresses.join(', ')}`
   ]
   return [keyId, id, state, expiresAt, label, ...more.filter((text) => text !== '')].join('  ')
+}
+
+/** Who asked and who approved: both or neither. */
+function approvalIn (args: Arguments): Approved | undefined {
+  const [requestedBy, approvedBy] = [args.text('requested-by'), args.text('approved-by')]
+  if (requestedBy === undefined && approvedBy === undefined) return undefined
+  return { requestedBy: args.required('requested-by'), approvedBy: args.required('approved-by') }
 }
 
 function numberIn (text: string | undefined): number | undefined {

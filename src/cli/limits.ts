@@ -1,4 +1,4 @@
-import type { Approval, Approved } from '../limits/approval.ts'
+import type { Approval, Approved } from '../approval.ts'
 import type { Block } from '../limits/block.ts'
 import type { Blocks } from '../limits/blocks.ts'
 import type { LimitException, Quotas } from '../limits/exception.ts'

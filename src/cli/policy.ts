@@ -66,16 +66,17 @@ export const policyExplain: Verb = {
 
 /** Signs a policy file, so that a server can be told to take no other. */
 export const policySign: Verb = {
-  usage: 'FILE --key PEM [--json]',
+  usage: 'FILE --key PEM [--add] [--json]',
   async run (words) {
-    const args = readArguments(words, { key: { type: 'string' } }, ['FILE'])
+    const args = readArguments(words, { key: { type: 'string' }, add: { type: 'boolean' } }, ['FILE'])
     const file = args.required('FILE')
     const bytes = await readNamedFile(file)
     // What no server would take is not worth a signature.
     const { id } = loadPolicy(bytes.toString(), { source: file })
     const signer = await signerFromFile(args.required('key'))
     const signature = Buffer.from(await signer.sign(bytes)).toString('base64')
-    await writeFileAtomic(`${file}.sig`, `${signature}\n`, 0o644)
+    const others = args.has('add') ? (await readNamedFile(`${file}.sig`)).toString('latin1') : ''
+    await writeFileAtomic(`${file}.sig`, `${others}${signature}\n`, 0o644)
     print(args, { file, id, signature: `${file}.sig` }, `${file}.sig signs ${id}`)
     return true
   }

@@ -1,5 +1,5 @@
 import { integer, object, optional, optionInvalid, withDefault, type Read, type Reader } from '../options.ts'
-import { readName, type Approved } from './approval.ts'
+import { readName, type Approved } from '../approval.ts'
 
 /** When a principal is blocked, and for how long. */
 export interface BackoffOptions {

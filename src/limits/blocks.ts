@@ -1,4 +1,4 @@
-import type { Approved } from './approval.ts'
+import type { Approved } from '../approval.ts'
 import type { Backoff, Block } from './block.ts'
 
 /** A block that a node decided or has heard of, or that was lifted. */

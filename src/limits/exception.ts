@@ -1,5 +1,5 @@
 import { integer, object, optional, optionInvalid, recordOf, withDefault, type Read, type Reader } from '../options.ts'
-import { approved, readName, textOf } from './approval.ts'
+import { approved, readName, textOf } from '../approval.ts'
 
 /** Other quotas of some windows, by the names of the windows: higher than the tier's, or lower. */
 export type Quotas = Readonly<Record<string, number>>

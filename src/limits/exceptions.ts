@@ -1,5 +1,5 @@
 import type { Read } from '../options.ts'
-import type { Approved } from './approval.ts'
+import type { Approved } from '../approval.ts'
 import type { LimitException, readNewException } from './exception.ts'
 
 /** An exception that is to be made, as an operator states it. */

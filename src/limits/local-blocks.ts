@@ -1,4 +1,4 @@
-import { requireAnotherPrincipal, readApproved } from './approval.ts'
+import { requireAnotherPrincipal, readApproved } from '../approval.ts'
 import { liftedBlock, nextBlock, type Block } from './block.ts'
 import type { BlockChange, Blocks } from './blocks.ts'
 import { knownBlocks, type KnownBlocksOptions } from './known-blocks.ts'

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { readName } from '../limits/approval.ts'
+import { readName } from '../approval.ts'
 import { object, optional } from '../options.ts'
 import { appendChange } from '../plugins/audit-change.ts'
 import type { AuditOptions } from '../plugins/audit.ts'

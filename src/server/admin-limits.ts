@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { readName } from '../limits/approval.ts'
+import { readName } from '../approval.ts'
 import type { Block } from '../limits/block.ts'
 import { exceptionTerms, type LimitException } from '../limits/exception.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'

@@ -11,7 +11,7 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
-import type { Approval } from '../limits/approval.ts'
+import type { Approval } from '../approval.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
@@ -101,7 +101,9 @@ const readConfig = object({
     /** Default: `secrets/pepper` in the data folder, made on the first start. */
     pepperFile: optional(string()),
     /** The longest life of a key, whatever its record says. */
-    maxLifetimeDays: readMaxLifetimeDays
+    maxLifetimeDays: readMaxLifetimeDays,
+    /** Roles whose keys count only when two people made them: `keys create --requested-by … --approved-by …`. Default none. */
+    approvedRoles: withDefault(listOf(string()), [])
   }),
   /** Certificates of clients that are taken beside API keys. Default: nobody's. */
   clientCertificates: optional(readClientCertificates),
@@ -121,6 +123,8 @@ const readConfig = object({
   shadowPolicy: optional(string()),
   /** Public keys, in PEM, of which one must have signed the policy file (`model-guard policy sign`). Default: it need not be signed. */
   policyKeyFiles: optional(listOf(string())),
+  /** How many of these keys must have signed it: with 2 nobody changes the policy alone. Default 1. */
+  policySignatures: withDefault(integer({ min: 1, max: 16 }), 1),
   /** What policies see as `environment`. */
   environment: withDefault(string(), 'production'),
   mode: readMode,

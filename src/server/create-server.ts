@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import { openIdentities } from '../audit/identities.ts'
-import { openLog } from '../audit/log.ts'
+import { openLog, type AuditLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import { jwt } from '../authn/jwt.ts'
 import type { Policy } from '../authz/policy.ts'
@@ -15,8 +15,10 @@ import { memoryConcurrency } from '../limits/memory-concurrency.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { ModeChange } from '../limits/resilient-limiter.ts'
 import { limitsConcurrency } from '../limits/tiers.ts'
+import { appendChange } from '../plugins/audit-change.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
+import { recordKeyChanges } from '../plugins/key-changes.ts'
 import { recordLimitChanges } from '../plugins/limit-changes.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
@@ -80,10 +82,10 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts, { blocks, exceptions }: OperatorLimits): Promise<AuditOptions> {
-  const { issuers, clientCertificates, keys: { maxLifetimeDays }, limits: { load, backoff, tiers, defaultTier } } = config
+  const { issuers, clientCertificates, keys: { maxLifetimeDays, approvedRoles }, limits: { load, backoff, tiers, defaultTier } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
-  const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays }), [
+  const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays, approvedRoles }), [
     ...sessions === null ? [] : [sessions.authenticator],
     ...issuers.length > 0 ? [jwt({ issuers, ...tokens !== null && { denyList: tokens.denyList, dpop: tokens.dpop } })] : [],
     ...clientCertificates === undefined ? [] : [await clientCertificateAuthenticator(app, clientCertificates)]
@@ -107,11 +109,20 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
   await app.register(modelGuard, { ...options, audit })
+  await recordModels(app, audit.log)
+  await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
   await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)
   if (watched !== null) await offerDecisions(app, watched, config)
   return audit
+}
+
+/** Leaves a record of every loaded model, by the digest that was verified. */
+async function recordModels (app: FastifyInstance, log: AuditLog): Promise<void> {
+  await Promise.all(app.models.list().map(async ({ id, version, digest }) => {
+    await appendChange(log, { timestamp: new Date().toISOString(), action: 'model:load', status: 'success', model_id: id, model_version: version, model_digest: digest })
+  }))
 }
 
 /** This server's own, or that of the decision point that is asked instead. */

@@ -1,16 +1,17 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { AuditLog } from '../audit/log.ts'
+import type { AuditRecord } from '../audit/record.ts'
 import { watchPolicy, type WatchedPolicy } from '../authz/watched-policy.ts'
 import { readNamedFile } from '../files.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 
 /** The policy that the configuration names, watched until the server closes. */
-export async function openPolicy (app: FastifyInstance, { policy: file, policyKeyFiles, limits: { tiers } }: ServerConfig, data: DataFolder): Promise<WatchedPolicy> {
+export async function openPolicy (app: FastifyInstance, { policy: file, policyKeyFiles, policySignatures, limits: { tiers } }: ServerConfig, data: DataFolder): Promise<WatchedPolicy> {
   const policy = await watchPolicy({
     file: file ?? data.policy,
     tiers: Object.keys(tiers),
-    ...policyKeyFiles !== undefined && { trustedKeys: await Promise.all(policyKeyFiles.map(readNamedFile)) },
+    ...policyKeyFiles !== undefined && { trustedKeys: await Promise.all(policyKeyFiles.map(readNamedFile)), requiredSignatures: policySignatures },
     onError: (error) => { app.log.error({ err: error }, 'the policy stays as it was') }
   })
   app.addHook('onClose', async () => { await policy.close() })
@@ -30,12 +31,15 @@ export async function openShadow (app: FastifyInstance, { shadowPolicy: file, li
   }
 }
 
-/** Leaves a record of every policy that takes the place of another, with the digests of both. */
+/** Leaves a record of the policy as it is now, and of every one that takes its place: the digests of both, and whose keys signed. */
 export function recordReloads (policy: WatchedPolicy, log: AuditLog, logger: FastifyBaseLogger): void {
-  policy.whenChanged(({ before, after }) => {
-    log.append({ timestamp: new Date().toISOString(), action: 'policy:reload', status: 'success', policy: after, detail: { before } }, (error) => {
-      if (error === null) logger.info({ policy: after }, 'policy reloaded')
-      else logger.error({ err: error, policy: after }, 'policy reloaded, and not recorded')
+  const note = (action: string, after: string, detail: AuditRecord['detail'], text: string): void => {
+    log.append({ timestamp: new Date().toISOString(), action, status: 'success', policy: after, detail }, (error) => {
+      if (error === null) logger.info({ policy: after }, text)
+      else logger.error({ err: error, policy: after }, `${text}, and not recorded`)
     })
-  })
+  }
+  const signedBy = (signers: readonly string[]): readonly string[] | undefined => signers.length === 0 ? undefined : signers
+  note('policy:load', policy.current.id, { signed_by: signedBy(policy.signers) }, 'policy loaded')
+  policy.whenChanged(({ before, after, signers }) => { note('policy:reload', after, { before, signed_by: signedBy(signers) }, 'policy reloaded') })
 }

@@ -332,3 +332,21 @@ t.test('a record is looked up again only when the store stands by something else
   revision = {}
   t.equal(authenticator.recall?.(header(key), requestFacts()), null)
 })
+
+t.test('keys of some roles count only when two people made them', async (t) => {
+  const store = memoryStore()
+  const authenticator = apiKey({ store, pepper, approvedRoles: ['admin'] })
+  const create = async (roles: string[], approval?: { requestedBy: string, approvedBy: string }): Promise<{ keyId: string, key: string }> =>
+    await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro', roles }, approval })
+  const enter = async (key: string): Promise<unknown> => await authenticator.authenticate(header(key), requestFacts())
+  const byTwo = { requestedBy: 'ann', approvedBy: 'bob' }
+  t.match(await enter((await create(['analyst'])).key), { id: 'ann' })
+  for (const approval of [undefined, { requestedBy: 'ann', approvedBy: ' Ann' }]) await t.rejects(enter((await create(['analyst', 'admin'], approval)).key), refusedFor('api-key-unapproved'))
+  const { keyId, key } = await create(['admin'], byTwo)
+  t.match(await enter(key), { id: 'ann' })
+  const alone = await rotateApiKey(store, pepper, keyId)
+  await t.rejects(enter(alone?.key ?? ''), refusedFor('api-key-unapproved'), 'a new secret is a change, too')
+  const together = await rotateApiKey(store, pepper, keyId, { approval: byTwo })
+  t.match(await enter(together?.key ?? ''), { id: 'ann' })
+  await t.rejects(create(['admin'], { requestedBy: 'ann', approvedBy: '' }), { code: 'FMG_ERR_OPTION_INVALID', message: /approval\.approvedBy/ })
+})

@@ -76,6 +76,21 @@ export function keyStoreSuite (t: Test, place: (t: Test) => TestedPlace): void {
     t.match(await there.find(keyId), { revokedAt: 7, version: 2 }, 'the first revocation counts')
   })
 
+  t.test('who wants to know is told of every change, by whichever node, and of no other', async (t) => {
+    const { open } = place(t)
+    const [here, there] = [await open(), await open()]
+    await createKey(here)
+    await there.list()
+    const told: string[] = []
+    there.whenChanged?.(({ before, after }) => { told.push(`${after.keyId} ${before?.version ?? 0} ${after.version} ${after.approval?.approvedBy ?? '-'}`) })
+    const { keyId } = await createKey(there)
+    await rotateApiKey(here, pepper, keyId, { approval: { requestedBy: 'ann', approvedBy: 'bob' } })
+    await until(() => told.length > 1)
+    await revokeApiKey(here, keyId, 7)
+    await until(() => told.length > 2)
+    t.same(told, [`${keyId} 0 1 -`, `${keyId} 1 2 bob`, `${keyId} 2 3 -`])
+  })
+
   t.test('a change starts from what another node wrote last', async (t) => {
     const { open } = place(t)
     const [here, there] = [await open(), await open()]

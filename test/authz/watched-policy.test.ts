@@ -43,7 +43,7 @@ t.test('a changed file counts, and both digests are told', async (t) => {
   put(file, allowing('write'))
   await until(() => changes.length > 0)
   t.same([await may('read'), await may('write')], [false, true])
-  t.same(changes, [{ before: id, after: policy.id }])
+  t.same(changes, [{ before: id, after: policy.id, signers: [] }])
   t.not(policy.id, id)
   t.equal(policy.current.id, policy.id)
   put(file, allowing('write'))

@@ -1,6 +1,6 @@
-import { object, oneOf, optionInvalid, string, withDefault, type Reader } from '../options.ts'
+import { object, oneOf, optionInvalid, string, withDefault, type Reader } from './options.ts'
 
-/** Who asked for a change of somebody's limits, and who decided it. */
+/** Who asked for a change, and who decided it. */
 export interface Approved {
   readonly requestedBy: string
   readonly approvedBy: string
@@ -43,6 +43,11 @@ export function requireAnotherPerson ({ requestedBy, approvedBy }: Approved): vo
 /** @throws FMG_ERR_OPTION_INVALID where somebody decides on the own limits. */
 export function requireAnotherPrincipal (principal: string, { approvedBy }: Approved): void {
   if (isSamePerson(principal, approvedBy)) throw optionInvalid('approvedBy', 'another than the principal whose limits change', approvedBy)
+}
+
+/** Whether two people made a change: one who asked and another who approved. */
+export function isByTwo (by: Approved | undefined): boolean {
+  return by !== undefined && !isSamePerson(by.requestedBy, by.approvedBy)
 }
 
 // `Ann ` is no second person beside `ann`, nor is an `ann` with letters that nobody sees.
