@@ -24,6 +24,7 @@ const table = {
   FMG_ERR_LIMITER_UNAVAILABLE: ['the limiter cannot be reached', 503],
   FMG_ERR_REPLAY_UNAVAILABLE: ['the replay store cannot be reached', 503],
   FMG_ERR_AUDIT_UNAVAILABLE: ['the audit log cannot be written', 503],
+  FMG_ERR_WITNESS: ['witness: %s', 503],
   FMG_ERR_KEY_UNAVAILABLE: ['a key cannot be reached', 503],
   FMG_ERR_DENY_LIST_UNAVAILABLE: ['the deny-list cannot be reached', 503],
   FMG_ERR_MODEL_BUSY: ['the model is busy', 503],

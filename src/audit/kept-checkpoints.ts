@@ -26,14 +26,36 @@ export function keepHourly (directory: string, clock: () => number): Keep {
 }
 
 /** The hour of a time in milliseconds since the epoch, as `2026-11-23T03`. */
-export function hourOf (time: number): string {
+function hourOf (time: number): string {
   return new Date(time).toISOString().slice(0, 13)
 }
 
 /** Writes a kept checkpoint under this name, durably, in the place of another of that name. */
-export async function writeKept (directory: string, name: string, note: string): Promise<void> {
+async function writeKept (directory: string, name: string, note: string): Promise<void> {
   await makePrivateFolder(path.join(directory, folderName))
   await writeFileAtomic(path.join(directory, folderName, name), note)
+}
+
+/** Where the last checkpoint that a witness cosigned stands, within the log's folder. */
+export function cosignedFile (witnessId: string): string {
+  return path.join(folderName, `witness-${witnessId}`)
+}
+
+/** What a witness cosigned. */
+export interface Cosigned {
+  /** Of the witness' key. */
+  readonly id: string
+  /** Milliseconds since the epoch. */
+  readonly time: number
+  /** The checkpoint with its cosignatures. */
+  readonly note: string
+}
+
+/** Keeps what a witness cosigned: of each hour the first, and the last of all. */
+export async function keepCosigned (directory: string, { id, time, note }: Cosigned): Promise<void> {
+  const name = `${hourOf(time)}-${id}`
+  if (!await exists(path.join(directory, folderName, name))) await writeKept(directory, name, note)
+  await writeKept(directory, path.basename(cosignedFile(id)), note)
 }
 
 /** The files, within the log's folder, of the earlier checkpoints that it keeps; none where it has no folder of them. What was deleted cannot be missed. */

@@ -1,9 +1,12 @@
-import { anyThat, functionOf, havingMethods, integer, object, oneOf, optional, string, withDefault } from '../options.ts'
+import { readUrl } from '../bounded-fetch.ts'
+import { anyThat, functionOf, havingMethods, integer, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../options.ts'
 import type { Signer } from '../secrets/signer.ts'
 import type { Durability } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { parseWitnessKey } from './cosignature.ts'
 import type { Identities } from './identities.ts'
 import { isKeyName } from './note.ts'
+import type { WitnessPlace } from './witness-client.ts'
 
 /** How a log is opened. */
 export interface LogOptions {
@@ -35,8 +38,29 @@ export interface LogOptions {
   readonly clock?: (() => number) | undefined
   /** Told of every checkpoint that was published: the place to hand it to a witness or a second sink. */
   readonly onCheckpoint?: ((checkpoint: Checkpoint) => void) | undefined
-  /** Told of every failure to write, sign or publish. Default: a process warning. */
+  /**
+   * Who cosigns checkpoints (C2SP tlog-witness): `url` is a witness' submission prefix, `verifierKey` its `vkey`. They are asked beside the log and never in its
+   * way; what they cosigned is kept in the log's folder. Until one has, nobody but this machine vouches for the log. Default none.
+   */
+  readonly witnesses?: readonly WitnessAddress[] | undefined
+  /** Milliseconds between two checkpoints that a witness is asked to cosign; after a failure the time doubles, up to 15 minutes. Default 10,000. */
+  readonly witnessIntervalMs?: number | undefined
+  /** Milliseconds that a witness may take for an answer. Default 5000. */
+  readonly witnessTimeoutMs?: number | undefined
+  /** Told of every failure to write, sign, publish or have cosigned. Default: a process warning. */
   readonly onError?: ((error: Error) => void) | undefined
+}
+
+/** A witness as a log's options name it. */
+export interface WitnessAddress {
+  readonly url: string
+  readonly verifierKey: string
+}
+
+/** Reads the address of a witness, and its key. */
+export const readWitness: Reader<WitnessPlace> = (value, path) => {
+  const { url, verifierKey } = object({ url: readUrl, verifierKey: string() })(value, path)
+  return { url, key: parseWitnessKey(verifierKey) }
 }
 
 /** {@link LogOptions} with the defaults filled in. */
@@ -58,6 +82,9 @@ export const readLogOptions = object({
   closeTimeoutMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 5000),
   clock: withDefault(functionOf<() => number>(), Date.now),
   onCheckpoint: withDefault(functionOf<(checkpoint: Checkpoint) => void>(), ignore),
+  witnesses: withDefault(listOf(readWitness), []),
+  witnessIntervalMs: withDefault(integer({ min: 1, max: 900_000 }), 10_000),
+  witnessTimeoutMs: withDefault(integer({ min: 1, max: 60_000 }), 5000),
   onError: withDefault(functionOf<(error: Error) => void>(), warn)
 })
 

@@ -11,6 +11,7 @@ import { recoverLog, type Recovered, type Repair } from './recover.ts'
 import { publishInTime } from './schedule.ts'
 import { segmentsFolder } from './segment-files.ts'
 import { openSegmentWriter, type SegmentWriter } from './segment-writer.ts'
+import { createWitnesses } from './witnesses.ts'
 
 /** A tamper-evident log of records: durable lines, a Merkle tree over them, signed checkpoints of that tree. */
 export interface AuditLog {
@@ -82,8 +83,9 @@ interface LogParts {
 async function startLog ({ settings, verifierKey, lock, recovered, segments }: LogParts): Promise<AuditLog> {
   const { tree, published, repairs } = recovered
   const appender = createAppender({ ...settings, segments, tree })
+  const witnesses = createWitnesses(settings)
   const publisher = createPublisher({
-    ...settings, tree, key: parseVerifierKey(verifierKey), last: published, keep: keepHourly(settings.directory, settings.clock)
+    ...settings, tree, key: parseVerifierKey(verifierKey), last: published, keep: keepHourly(settings.directory, settings.clock), onCheckpoint: tellOf
   })
   const schedule = publishInTime({ ...settings, tree, publish: checkpoint })
   let closing: Promise<void> | undefined
@@ -94,12 +96,18 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
     return await publisher.publish()
   }
 
+  function tellOf (checkpoint: Checkpoint): void {
+    witnesses.offer(checkpoint)
+    settings.onCheckpoint(checkpoint)
+  }
+
   async function finish (): Promise<void> {
     schedule.stop()
     const { closeTimeoutMs } = settings
     const flushed = await settle(appender.flush(), closeTimeoutMs)
     appender.integrate()
     const checkpointed = await settle(publisher.publish(), closeTimeoutMs)
+    await settle(witnesses.close(), closeTimeoutMs)
     // What hangs may still write: nobody else may have the folder before this process is gone.
     const hanging = flushed instanceof Overdue || checkpointed instanceof Overdue
     const released = hanging ? undefined : await settle(release(), closeTimeoutMs)
@@ -119,6 +127,8 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   // A new log begins with a checkpoint of nothing: a log without one has lost it.
   if (published === undefined) await checkpoint()
   else if (tree.size > published.size || repairs.length > 0) schedule.wake()
+  // Whoever closed it last may not have lived to hear of a witness.
+  else witnesses.offer(published)
 
   return {
     verifierKey,

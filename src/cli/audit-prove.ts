@@ -2,6 +2,7 @@ import { proveRecord } from '../audit/prove-record.ts'
 import { verifyProof } from '../audit/verify-proof.ts'
 import { readNamedFile, writeFileAtomic } from '../files.ts'
 import { print, readArguments, UsageError, type Verb } from './command.ts'
+import { readWitnessOptions, witnessedBy, witnessOptions, witnessUsage } from './witness-options.ts'
 
 const text = { type: 'string' } as const
 
@@ -27,17 +28,20 @@ export const auditProve: Verb = {
 
 /** Verifies offline that a line stands in a log. */
 export const auditVerifyProof: Verb = {
-  usage: 'FILE.tlog-proof --record LINE-FILE --verifier-key FILE [--json]',
+  usage: `FILE.tlog-proof --record LINE-FILE --verifier-key FILE ${witnessUsage} [--json]`,
   async run (words) {
-    const args = readArguments(words, { record: text, 'verifier-key': text }, ['FILE.tlog-proof'])
+    const args = readArguments(words, { record: text, 'verifier-key': text, ...witnessOptions }, ['FILE.tlog-proof'])
     const line = await readNamedFile(args.required('record'))
-    const { index, checkpoint: { origin, size } } = verifyProof({
+    const { index, checkpoint: { origin, size }, cosignatures } = verifyProof({
       proof: (await readNamedFile(args.required('FILE.tlog-proof'))).toString(),
       // A line of a log holds no line feed; editors and `sed` end a file with one.
       entry: line.at(-1) === 10 ? line.subarray(0, -1) : line,
-      verifierKey: (await readNamedFile(args.required('verifier-key'))).toString().trim()
+      verifierKey: (await readNamedFile(args.required('verifier-key'))).toString().trim(),
+      ...await readWitnessOptions(args)
     })
-    print(args, { ok: true, seq: index, origin, checkpointSize: size }, `the line is record ${index} of ${origin}, under its checkpoint of ${size} records`)
+    const witnesses = witnessedBy(cosignatures)
+    print(args, { ok: true, seq: index, origin, checkpointSize: size, witnesses: cosignatures.map(({ witness: { name }, time }) => ({ name, time })) },
+      [`the line is record ${index} of ${origin}, under its checkpoint of ${size} records`, ...witnesses].join('\n'))
     return true
   }
 }

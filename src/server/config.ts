@@ -81,6 +81,9 @@ const readLimits: Reader<ServerLimits> = (value, path) => {
   return limits
 }
 
+/** What each says is read here; its key where the log is opened. */
+const readWitnessAddress = object({ url: readUrl, verifierKey: string() })
+
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
   listen: allOptional({
@@ -154,7 +157,9 @@ const readConfig = object({
   audit: allOptional({
     durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response'),
     /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
-    principalAttributes: withDefault(listOf(string()), [])
+    principalAttributes: withDefault(listOf(string()), []),
+    /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */
+    witnesses: withDefault(listOf(readWitnessAddress), [])
   }),
   models: allOptional({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),

@@ -43,3 +43,23 @@ export function subProof (size: number, leaves: readonly Buffer[], whole: boolea
     ? [...subProof(size, leaves.slice(0, k), whole), treeHash(leaves.slice(k))]
     : [...subProof(size - k, leaves.slice(k), false), treeHash(leaves.slice(0, k))]
 }
+
+/** Whether a proof of PROOF(size1, D[size2]) joins these two roots: the definition, read from its end. */
+export function checkConsistency (size1: number, size2: number, root1: Buffer, root2: Buffer, proof: readonly Buffer[]): boolean {
+  const rest = [...proof]
+  const [old, joined] = join(size1, size2, true)
+  return rest.length === 0 && old.equals(root1) && joined.equals(root2)
+
+  function join (m: number, n: number, whole: boolean): [Buffer, Buffer] {
+    if (m === n) {
+      const hash = whole ? root1 : rest.pop() ?? sha256()
+      return [hash, hash]
+    }
+    const k = split(n)
+    const sibling = rest.pop() ?? sha256()
+    const [inOld, inNew] = m <= k ? join(m, k, whole) : join(m - k, n - k, false)
+    return m <= k
+      ? [inOld, sha256(Buffer.of(1), inNew, sibling)]
+      : [sha256(Buffer.of(1), sibling, inOld), sha256(Buffer.of(1), sibling, inNew)]
+  }
+}

@@ -48,7 +48,7 @@ function firstBad ({ ok, problems }: LogReport): number | undefined {
 t.test('a log that is as it was written verifies', async (t) => {
   const { directory, saved } = await makeLog(t)
   t.same(await verifyLog({ directory, verifierKey, savedCheckpoint: saved }), {
-    ok: true, size: 640, checkpointSize: 600, signature: 'verified', unwitnessed: false, witnessedSize: 300, keptCheckpoints: 1, tornBytes: 0, problems: []
+    ok: true, size: 640, checkpointSize: 600, signature: 'verified', unwitnessed: false, witnessedSize: 300, witnesses: [], keptCheckpoints: 1, tornBytes: 0, problems: []
   })
   t.match(await verifyLog({ directory, verifierKey }), { ok: true, unwitnessed: true, witnessedSize: 0 }, 'and is unwitnessed without a saved checkpoint')
   t.match(await verifyLog({ directory }), { ok: true, signature: 'not-checked' })

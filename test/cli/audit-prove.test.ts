@@ -30,7 +30,7 @@ t.test('a proof is written, and verified elsewhere with the line and the key alo
   const verify = ['audit', 'verify-proof', at('7.tlog-proof'), '--record', at('7.json'), '--verifier-key', key]
   t.match(await modelGuard(...verify), { status: 0, stdout: 'the line is record 7 of example.com/audit, under its checkpoint of 20 records\n' })
   writeFileSync(at('7.json'), `${line}\n`)
-  t.same(JSON.parse((await modelGuard(...verify, '--json')).stdout), { ok: true, seq: 7, origin: 'example.com/audit', checkpointSize: 20 }, 'also with a line feed')
+  t.same(JSON.parse((await modelGuard(...verify, '--json')).stdout), { ok: true, seq: 7, origin: 'example.com/audit', checkpointSize: 20, witnesses: [] }, 'also with a line feed')
   writeFileSync(at('7.json'), readLines(log)[8] ?? '')
   t.match(await modelGuard(...verify), { status: 1, stdout: '', stderr: /^FMG_ERR_LOG_INCONSISTENT: .*this is not record 7 of the first 20/ })
 })
