@@ -30,8 +30,10 @@ const fewBytes = 33_554_432
 export interface LogReport {
   /** Whether nothing was found wrong. */
   readonly ok: boolean
-  /** Records whose lines are whole, canonical and in their place. */
+  /** Records that are whole, canonical and in their place; those that were retired with them, of which the hashes are. */
   readonly size: number
+  /** The records before this seq are no longer kept, and a record says so; 0 when all are kept. */
+  readonly retiredBefore: number
   /** Records that the checkpoint covers; those after it are only durable, nothing vouches for them yet. */
   readonly checkpointSize: number
   readonly signature: 'verified' | 'not-checked' | 'invalid'
@@ -65,13 +67,14 @@ export async function verifyLog ({ directory, verifierKey, savedCheckpoint, work
   const kept = await Promise.all((await listKept(directory)).map(async (name) => await readEarlier(directory, name, key)))
   const earlier = [...kept.flatMap(({ named = [] }) => named), ...saved === undefined ? [] : [{ claim: saved, name: 'the saved checkpoint' }]]
   const hasher = blockHasher(workers ?? await usualWorkers(directory))
-  const { size, tornBytes, problems } = await walkLog({ directory, checkpoint, earlier, hasher }).finally(async () => { await hasher.close() })
+  const { size, retiredBefore, tornBytes, problems } = await walkLog({ directory, checkpoint, earlier, hasher }).finally(async () => { await hasher.close() })
   const unread = [...problem === undefined ? [] : [problem], ...kept.flatMap(({ problem = [] }) => problem)]
   const all = [...problems, ...unread, ...checkOrigins(checkpoint, earlier)]
   const witnessedSize = all.length === 0 ? saved?.size ?? 0 : 0
   return {
     ok: all.length === 0,
     size,
+    retiredBefore,
     checkpointSize: checkpoint?.size ?? 0,
     signature: problem !== undefined ? 'invalid' : key === undefined ? 'not-checked' : 'verified',
     unwitnessed: witnessedSize === 0,
