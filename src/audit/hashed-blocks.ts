@@ -55,6 +55,10 @@ async function * hashAmong (threads: readonly HashingThread[], blocks: AsyncIter
       if (underWay.length > threads.length * blocksAhead) yield * underWay.splice(0, 1)
     }
     yield * underWay.splice(0)
+  } catch (error) {
+    // What comes before it is told first.
+    yield * underWay.splice(0)
+    throw error
   } finally {
     await Promise.allSettled(underWay)
   }

@@ -8,6 +8,7 @@ import { openIndexBlock, writeIndexBlock, type IndexBlock } from './index-block.
 import { parseNote } from './note.ts'
 import { checkpointFile } from './publisher.ts'
 import { parseRecord, type LoggedRecord } from './read-records.ts'
+import { listSegments, segmentsFolder } from './segment-files.ts'
 import { parseBundle, readTile, tilePath, tileWidth } from './tiles.ts'
 
 /** Records of a block: those under a full tile of level 1. */
@@ -27,6 +28,17 @@ export async function countBlocks (directory: string): Promise<number> {
   return Math.floor((await readClaim(directory)).size / blockRecords)
 }
 
+/** The first block none of whose records is retired: of others the bundles are gone. */
+export async function firstBlock (directory: string): Promise<number> {
+  const [first] = await listSegments(segmentsFolder(directory))
+  return Math.ceil((first?.firstSeq ?? 0) / blockRecords)
+}
+
+/** Where an index is kept that nobody said otherwise of. */
+export function indexFolder (directory: string): string {
+  return path.join(directory, 'index')
+}
+
 /** How the log's checkpoint names it, unverified; empty where there is none. */
 export async function readOrigin (directory: string): Promise<string> {
   return (await readClaim(directory)).origin
@@ -40,18 +52,18 @@ async function readClaim (directory: string): Promise<Pick<Checkpoint, 'origin' 
 /**
  * Makes what the index of a log lacks: a block for every 65,536 records that the checkpoint covers.
  * Reads the log as it stands, and does not verify it.
- * @returns how many records the blocks hold: those from seq 0 on.
+ * @returns how many records the blocks hold.
  * @throws FMG_ERR_FILE when the index cannot be written.
  * @throws FMG_ERR_LOG_INCONSISTENT when a tile or an entry bundle is missing or no part of a log.
  */
 export async function indexLog (options: LogIndexOptions): Promise<number> {
-  const blocks = await countBlocks(options.directory)
-  for (let number = 0; number < blocks; number++) await (await openBlock(options, number)).close()
-  return blocks * blockRecords
+  const [first, blocks] = [await firstBlock(options.directory), await countBlocks(options.directory)]
+  for (let number = first; number < blocks; number++) await (await openBlock(options, number)).close()
+  return Math.max(0, blocks - first) * blockRecords
 }
 
 /** Opens a block, and makes it when it is not there or not of this log. Throws as {@link indexLog}. */
-export async function openBlock ({ directory, index = path.join(directory, 'index'), onBlock }: LogIndexOptions, number: number): Promise<IndexBlock> {
+export async function openBlock ({ directory, index = indexFolder(directory), onBlock }: LogIndexOptions, number: number): Promise<IndexBlock> {
   const file = path.join(index, `${String(number * blockRecords).padStart(20, '0')}.block`)
   const tile = hash('sha256', await tileOf(directory, 1, number))
   const found = await openIndexBlock(file)

@@ -1,5 +1,5 @@
 import { readUrl } from '../bounded-fetch.ts'
-import { anyThat, functionOf, havingMethods, integer, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../options.ts'
+import { anyThat, boolean, functionOf, havingMethods, integer, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../options.ts'
 import type { Signer } from '../secrets/signer.ts'
 import type { Durability } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
@@ -28,6 +28,18 @@ export interface LogOptions {
   readonly durability?: Durability | undefined
   /** A segment that has grown to so many bytes is followed by a new one. Default 64 MiB. */
   readonly maxSegmentBytes?: number | undefined
+  /** A segment that was begun so many seconds ago is followed by a new one. Default 86,400: a day. */
+  readonly maxSegmentSeconds?: number | undefined
+  /**
+   * Compresses segments (gzip) that are no longer written, once they are under a checkpoint. Default false: what follows the log as
+   * files may not have read them yet.
+   */
+  readonly compressSegments?: boolean | undefined
+  /**
+   * Deletes whole segments that hold only records older than this, by the record's time, and their entry bundles. Hashes stay, so that proofs of
+   * those records still hold, and a record `log:retire` says so. Left out: everything is kept.
+   */
+  readonly retainSeconds?: number | undefined
   /** Tiles and checkpoint follow a record within this time. Default 1000. */
   readonly checkpointIntervalMs?: number | undefined
   /** UTF-16 code units of lines, about, that may wait, beside those being written, before records are refused. Default 16,777,216. */
@@ -76,7 +88,10 @@ export const readLogOptions = object({
   signer: havingMethods<Signer>('sign'),
   identities: optional(havingMethods<Identities>('principal', 'flush')),
   durability: withDefault(oneOf('before-response', 'async'), 'before-response'),
-  maxSegmentBytes: withDefault(integer({ min: 1 }), 67_108_864),
+  maxSegmentBytes: withDefault(integer({ min: 1, max: 4_294_967_296 }), 67_108_864),
+  maxSegmentSeconds: withDefault(integer({ min: 1 }), 86_400),
+  compressSegments: withDefault(boolean, false),
+  retainSeconds: optional(integer({ min: 1 })),
   checkpointIntervalMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 1000),
   maxWaitingUnits: withDefault(integer({ min: 1 }), 16_777_216),
   closeTimeoutMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 5000),

@@ -1,8 +1,13 @@
 import { stat } from 'node:fs/promises'
+import { isGuardError } from '../errors.ts'
 import { hasRoot, type Claim } from './checkpoint.ts'
 import type { BlockHasher, HashedBlock } from './hashed-blocks.ts'
 import { leafOf } from './line-hashes.ts'
-import { listSegments, readLineBlocks, segmentsFolder } from './segment-files.ts'
+import { fromDigest, type Digest } from './merkle.ts'
+import { addRetired } from './retired-leaves.ts'
+import { retirementIn, type Retirement } from './retirement.ts'
+import { listSegments, readLineBlocks, segmentsFolder, type SegmentFile } from './segment-files.ts'
+import { isCompressed } from './segment-source.ts'
 import { checkPartials, checkTile, mostPrecise, type LogProblem } from './tile-check.ts'
 import { tileWidth, type Tile } from './tiles.ts'
 import { createTree } from './tree.ts'
@@ -24,6 +29,8 @@ export interface NamedClaim {
 export interface Walked {
   /** Lines that are whole, canonical and in their place. */
   readonly size: number
+  /** Of those, the ones before this seq are no longer kept: their hashes are. */
+  readonly retiredBefore: number
   /** Bytes after the last whole line. */
   readonly tornBytes: number
   readonly problems: readonly LogProblem[]
@@ -40,31 +47,54 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
   let checked = 0
   let edge: readonly Tile[] = []
   let tornBytes = 0
+  /** Roots of the records before each segment. */
+  const roots = new Map<number, Digest>()
+  /** Before it records may be missing. */
+  let mayBeMissing = 0
 
   settleClaims()
-  for (const { file, firstSeq } of await listSegments(segmentsFolder(directory))) {
-    if (tornBytes > 0) refuse('is torn, and is not the last')
-    else if (firstSeq !== tree.size) refuse(`is missing: the next segment begins with ${firstSeq}`)
+  const segments = await listSegments(segmentsFolder(directory))
+  const retired = segments[0]?.firstSeq ?? 0
+  await attempt(async () => { await addRetired(directory, retired, tree, settleDue, checkFull) })
+  for (const segment of segments) {
     if (problems.length > 0) break
-    await walkSegment(file)
+    if (tornBytes > 0) refuse('is torn, and is not the last')
+    else if (segment.firstSeq !== tree.size) refuse(`is missing: the next segment begins with ${segment.firstSeq}`)
+    if (problems.length > 0) break
+    roots.set(tree.size, tree.root())
+    await attempt(async () => { await walkSegment(segment) })
   }
   await checking
   await check(edge)
-  if (problems.length === 0) missing()
+  if (problems.length === 0) missing(segments.at(-1))
   else await checkUnfinished()
-  return { size: tree.size, tornBytes, problems: mostPrecise(problems) }
+  return { size: tree.size, retiredBefore: retired, tornBytes, problems: mostPrecise(problems) }
 
-  async function walkSegment (file: string): Promise<void> {
-    for await (const block of hasher.hash(readLineBlocks(file))) {
+  /** What cannot be read, for what stands there, concerns the first record that was not. */
+  async function attempt (step: () => Promise<void>): Promise<void> {
+    try {
+      await step()
+    } catch (error) {
+      if (!isGuardError(error, 'FMG_ERR_LOG_INCONSISTENT')) throw error
+      problems.push({ seq: tree.size, what: error.message })
+    }
+  }
+
+  async function walkSegment ({ file, maxBytes }: SegmentFile): Promise<void> {
+    for await (const block of hasher.hash(readLineBlocks(file, { maxBytes }))) {
       if (block.torn) tornBytes = (await stat(file)).size - block.offset
       else addLines(block)
-      // The tiles of these lines are read while the next ones are hashed.
-      await checking
-      tree.dropFull(checked)
-      checked = tree.full.length
-      checking = check(tree.full.filter(isPromised))
+      await checkFull()
       if (problems.length > 0) return
     }
+  }
+
+  /** The tiles of these lines are read while the next ones are hashed. */
+  async function checkFull (): Promise<void> {
+    await checking
+    tree.dropFull(checked)
+    checked = tree.full.length
+    checking = check(tree.full.filter(isPromised))
   }
 
   function addLines ({ bytes, lines }: HashedBlock): void {
@@ -75,14 +105,28 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
         refuse(seq === undefined ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
         return
       }
+      checkRetirement(seq, retirementIn(bytes, start, end))
       tree.append(bytes, start, end, leafOf(lines, line))
       start = end + 1
-      if (tree.size === claims[settled]?.claim.size) settleClaims()
+      settleDue()
     }
+  }
+
+  /** What a record under the checkpoint says of those that it lets go; of what is not signed nobody knows who wrote it. */
+  function checkRetirement (seq: number, retirement: Retirement | undefined): void {
+    if (retirement === undefined || seq >= covered) return
+    const root = roots.get(retirement.before)
+    if (root !== undefined && fromDigest(root).toString('base64') !== retirement.root) refuse(`does not say the root of the first ${retirement.before}`)
+    // Of what is not there no root is known, nor needed: then it lets go of less than is missing.
+    if (root !== undefined || retirement.before < retired) mayBeMissing = Math.max(mayBeMissing, retirement.before)
   }
 
   function refuse (what: string): void {
     problems.push({ seq: tree.size, what: `record ${tree.size} ${what}` })
+  }
+
+  function settleDue (): void {
+    if (tree.size === claims[settled]?.claim.size) settleClaims()
   }
 
   function settleClaims (): void {
@@ -93,7 +137,10 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
     }
   }
 
-  function missing (): void {
+  function missing (last: SegmentFile | undefined): void {
+    if (retired > mayBeMissing) problems.push({ seq: mayBeMissing, what: `record ${mayBeMissing} is missing: the first segment begins with ${retired}, and no record says that those before it were retired` })
+    // A segment is compressed when records that follow it are under a checkpoint.
+    if (last !== undefined && isCompressed(last.file)) refuse('is missing: the last segment is compressed, as only earlier ones are')
     for (const { claim, name } of claims.slice(settled)) refuse(`is missing: ${name} covers ${claim.size}`)
   }
 
@@ -111,12 +158,11 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
     problems.push(...found.flat())
   }
 
-  /** The lines of the last bundle before reading stopped: one of them may be the first that is wrong. */
+  /** The tiles that grew when reading stopped: what is wrong may be in the lines of the last bundle, or in the hashes of those that are retired. */
   async function checkUnfinished (): Promise<void> {
     for (const tile of tree.partial()) {
-      const promised = Math.min(tileWidth, covered - tile.index * tileWidth)
-      if ((tile.level !== 'entries' && tile.level !== 0) || promised < tile.width) continue
-      const problem = await checkTile(directory, tile, promised)
+      const promised = Math.min(tileWidth, Math.floor(covered / (tile.level === 'entries' ? 1 : tileWidth ** tile.level)) - tile.index * tileWidth)
+      const problem = promised < tile.width ? undefined : await checkTile(directory, tile, promised)
       if (problem !== undefined) problems.push(problem)
     }
   }

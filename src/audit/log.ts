@@ -11,6 +11,7 @@ import { recoverLog, type Recovered, type Repair } from './recover.ts'
 import { publishInTime } from './schedule.ts'
 import { segmentsFolder } from './segment-files.ts'
 import { openSegmentWriter, type SegmentWriter } from './segment-writer.ts'
+import { startUpkeep, type Upkeep } from './upkeep.ts'
 import { createWitnesses } from './witnesses.ts'
 
 /** A tamper-evident log of records: durable lines, a Merkle tree over them, signed checkpoints of that tree. */
@@ -62,7 +63,7 @@ export async function openLog (options: LogOptions): Promise<AuditLog> {
 async function openLocked (settings: ReadLogOptions, verifierKey: string, lock: Lock): Promise<AuditLog> {
   const recovered = await recoverLog(settings.directory, parseVerifierKey(verifierKey))
   const segments = await openSegmentWriter({
-    folder: segmentsFolder(settings.directory), maxBytes: settings.maxSegmentBytes, newest: recovered.newest
+    folder: segmentsFolder(settings.directory), maxBytes: settings.maxSegmentBytes, maxSeconds: settings.maxSegmentSeconds, newest: recovered.newest, clock: settings.clock
   })
   try {
     return await startLog({ settings, verifierKey, lock, recovered, segments })
@@ -85,10 +86,17 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   const appender = createAppender({ ...settings, segments, tree })
   const witnesses = createWitnesses(settings)
   const publisher = createPublisher({
-    ...settings, tree, key: parseVerifierKey(verifierKey), last: published, keep: keepHourly(settings.directory, settings.clock), onCheckpoint: tellOf
+    ...settings, tree, key: parseVerifierKey(verifierKey), last: published, onCheckpoint, keep: keepHourly(settings.directory, settings.clock)
   })
   const schedule = publishInTime({ ...settings, tree, publish: checkpoint })
+  let whenPublished = (_checkpoint: Checkpoint): void => {}
   let closing: Promise<void> | undefined
+
+  function onCheckpoint (checkpoint: Checkpoint): void {
+    whenPublished(checkpoint)
+    witnesses.offer(checkpoint)
+    settings.onCheckpoint(checkpoint)
+  }
 
   async function checkpoint (): Promise<Checkpoint> {
     await appender.flush()
@@ -96,22 +104,18 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
     return await publisher.publish()
   }
 
-  function tellOf (checkpoint: Checkpoint): void {
-    witnesses.offer(checkpoint)
-    settings.onCheckpoint(checkpoint)
-  }
-
-  async function finish (): Promise<void> {
+  async function finish (upkeep: Upkeep): Promise<void> {
     schedule.stop()
     const { closeTimeoutMs } = settings
+    const kept = await settle(upkeep.stop(), closeTimeoutMs)
     const flushed = await settle(appender.flush(), closeTimeoutMs)
     appender.integrate()
     const checkpointed = await settle(publisher.publish(), closeTimeoutMs)
     await settle(witnesses.close(), closeTimeoutMs)
     // What hangs may still write: nobody else may have the folder before this process is gone.
-    const hanging = flushed instanceof Overdue || checkpointed instanceof Overdue
+    const hanging = [kept, flushed, checkpointed].some((step) => step instanceof Overdue)
     const released = hanging ? undefined : await settle(release(), closeTimeoutMs)
-    const failure = flushed ?? checkpointed ?? released
+    const failure = kept ?? flushed ?? checkpointed ?? released
     if (failure !== undefined) throw failure
   }
 
@@ -129,6 +133,9 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   else if (tree.size > published.size || repairs.length > 0) schedule.wake()
   // Whoever closed it last may not have lived to hear of a witness.
   else witnesses.offer(published)
+  const upkeep = startUpkeep({ ...settings, append: (record, done) => { appender.append(record, done) }, checkpoint })
+  whenPublished = ({ size }) => { upkeep.wake(size) }
+  upkeep.wake(published?.size ?? 0)
 
   return {
     verifierKey,
@@ -143,7 +150,7 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
       schedule.wake()
     },
     close () {
-      closing ??= finish()
+      closing ??= finish(upkeep)
       return closing
     }
   }

@@ -1,4 +1,4 @@
-import { blockRecords, countBlocks, openBlock, readBundle, type LogIndexOptions } from './log-index.ts'
+import { blockRecords, countBlocks, firstBlock, openBlock, readBundle, type LogIndexOptions } from './log-index.ts'
 import { readRecords, type LoggedRecord } from './read-records.ts'
 import { compileFilter, type CompiledFilter, type RecordFilter } from './record-filter.ts'
 import { tileWidth } from './tiles.ts'
@@ -25,17 +25,17 @@ export interface QueryResult {
 export async function queryLog (options: QueryOptions): Promise<QueryResult> {
   const { directory, limit = 100 } = options
   const filter = compileFilter(options)
-  const blocks = await countBlocks(directory)
+  const [first, blocks] = [await firstBlock(directory), await countBlocks(directory)]
   let matches = 0
   const found: (readonly LoggedRecord[])[] = []
-  for await (const records of readTail(directory, blocks, filter)) {
+  for await (const records of readTail(directory, first, blocks, filter)) {
     matches += records.length
     found.push(records)
   }
   const newest = found.flat().slice(-limit || Infinity)
   let wanted = limit - newest.length
   const older: (readonly LoggedRecord[])[] = []
-  for (let number = blocks - 1; number >= 0; number--) {
+  for (let number = blocks - 1; number >= first; number--) {
     const rows = await rowsOf(options, number, filter)
     // Where the rows are only candidates all are read, so that they can be counted.
     const asked = filter.isExact ? rows.slice(Math.max(0, rows.length - wanted)) : rows
@@ -45,6 +45,12 @@ export async function queryLog (options: QueryOptions): Promise<QueryResult> {
     older.push(records.slice(Math.max(0, records.length - wanted)))
     wanted -= Math.min(wanted, records.length)
   }
+  const oldest: LoggedRecord[] = []
+  for await (const records of readHead(directory, first, blocks, filter)) {
+    matches += records.length
+    oldest.push(...records)
+  }
+  older.push(oldest.slice(Math.max(0, oldest.length - wanted)))
   return { matches, records: [...older.reverse().flat(), ...newest] }
 }
 
@@ -52,12 +58,13 @@ export async function queryLog (options: QueryOptions): Promise<QueryResult> {
 export async function * selectRecords (options: LogIndexOptions & RecordFilter): AsyncGenerator<readonly LoggedRecord[]> {
   const { directory } = options
   const filter = compileFilter(options)
-  const blocks = await countBlocks(directory)
-  for (let number = 0; number < blocks; number++) {
+  const [first, blocks] = [await firstBlock(directory), await countBlocks(directory)]
+  yield * readHead(directory, first, blocks, filter)
+  for (let number = first; number < blocks; number++) {
     const rows = await rowsOf(options, number, filter)
     yield * readRows(directory, number, rows, filter)
   }
-  yield * readTail(directory, blocks, filter)
+  yield * readTail(directory, first, blocks, filter)
 }
 
 async function rowsOf (options: LogIndexOptions, number: number, filter: CompiledFilter): Promise<readonly number[]> {
@@ -80,9 +87,21 @@ async function * readRows (directory: string, number: number, rows: readonly num
   }
 }
 
+/** What is left of a block of which some records are retired. */
+async function * readHead (directory: string, first: number, blocks: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
+  // Without a block it is all in the tail.
+  if (first === 0 || first >= blocks) return
+  const end = first * blockRecords
+  for await (const records of readRecords({ directory })) {
+    const fitting = records.filter((record) => record.seq < end && filter.matches(record))
+    if (fitting.length > 0) yield fitting
+    if ((records.at(-1)?.seq ?? 0) >= end) return
+  }
+}
+
 /** What the blocks do not hold. */
-async function * readTail (directory: string, blocks: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
-  for await (const records of readRecords({ directory, from: blocks * blockRecords })) {
+async function * readTail (directory: string, first: number, blocks: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
+  for await (const records of readRecords({ directory, from: first < blocks ? blocks * blockRecords : 0 })) {
     const fitting = records.filter((record) => filter.matches(record))
     if (fitting.length > 0) yield fitting
   }

@@ -30,9 +30,9 @@ export async function * readRecords ({ directory, from = 0, since = -Infinity, u
   const segments = await listSegments(segmentsFolder(directory))
   const isWanted = within(timestampOf(since), timestampOf(until))
   const first = Math.max(0, segments.findLastIndex(({ firstSeq }) => firstSeq <= from))
-  for (const { file, firstSeq } of segments.slice(first)) {
+  for (const { file, firstSeq, maxBytes } of segments.slice(first)) {
     let seq = firstSeq
-    for await (const block of readLineBlocks(file)) {
+    for await (const block of readLineBlocks(file, { maxBytes })) {
       if (block.torn) {
         // Only the last segment is being written, and nothing that is written is longer than a line.
         if (file !== segments.at(-1)?.file || block.bytes.length > 1 + maxLineBytes) throw noRecord(file, block.offset)

@@ -5,6 +5,8 @@ import { openCheckpoint, type Checkpoint } from './checkpoint.ts'
 import { digestBytes, toDigest } from './merkle.ts'
 import type { VerifierKey } from './note.ts'
 import { checkpointFile } from './publisher.ts'
+import { addRetired } from './retired-leaves.ts'
+import { retiredBefore } from './retirement.ts'
 import { replay, type ReplayEnd } from './replay.ts'
 import { listSegments, segmentsFolder, type SegmentFile } from './segment-files.ts'
 import { cutFile } from './segment-writer.ts'
@@ -39,7 +41,9 @@ const rebuildBytes = 16_777_216
 export async function recoverLog (directory: string, key: VerifierKey): Promise<Recovered> {
   const checkpoint = await readCheckpoint(directory, key)
   const segments = await listSegments(segmentsFolder(directory))
-  if (segments.length > 0 && segments[0]?.firstSeq !== 0) throw inconsistent('the first segment is missing')
+  const firstSeq = segments[0]?.firstSeq ?? 0
+  const retired = firstSeq === 0 ? 0 : await retiredBefore(directory, checkpoint?.size ?? 0)
+  if (firstSeq > retired) throw inconsistent(`the first segment is missing: record ${retired}, and no record says that it was retired`)
   if (checkpoint === undefined) {
     const missing: Repair[] = segments.length === 0 ? [] : [{ reason: 'checkpoint-missing', detail: {} }]
     return await rebuild({ directory, segments, checkpoint, repairs: missing })
@@ -94,13 +98,20 @@ interface Rebuild {
 /** Reads all lines, twice when there is a checkpoint to hold them against: tiles are evidence, and not written over on suspicion. */
 async function rebuild ({ directory, segments, checkpoint, repairs }: Rebuild): Promise<Recovered> {
   if (checkpoint !== undefined) {
-    const trial = createTree()
+    const trial = await beginTree(directory, segments, (tree) => { tree.dropFull(tree.full.length) })
     const holds = await replay({ segments, tree: trial, checkpoint, drain: () => { trial.dropFull(trial.full.length) } })
     if (holds === undefined) throw inconsistent(`the first ${checkpoint.size} records do not have the root of their checkpoint`)
   }
-  const tree = createTree()
+  const tree = await beginTree(directory, segments, async (tree) => { await drain(directory, tree) })
   const end = await replay({ segments, tree, checkpoint: undefined, drain: async () => { await drain(directory, tree) } })
   return { tree, published: undefined, newest: end?.newest, repairs: [...repairs, ...await cut(end)] }
+}
+
+/** A tree of what comes before the first segment. */
+async function beginTree (directory: string, [first]: readonly SegmentFile[], drain: (tree: LogTree) => Promise<void> | void): Promise<LogTree> {
+  const tree = createTree()
+  await addRetired(directory, first?.firstSeq ?? 0, tree, () => {}, () => drain(tree))
+  return tree
 }
 
 async function drain (directory: string, tree: LogTree): Promise<void> {

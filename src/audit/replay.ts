@@ -2,8 +2,10 @@ import { stat } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
 import { hasRoot, type Checkpoint } from './checkpoint.ts'
 import { lineSeq } from './line-check.ts'
+import { findLine } from './line-search.ts'
 import { hashLeafInPlace } from './merkle.ts'
 import { readLineBlocks, type LineBlock, type SegmentFile } from './segment-files.ts'
+import { isCompressed } from './segment-source.ts'
 import type { Tile } from './tiles.ts'
 import type { LogTree } from './tree.ts'
 
@@ -35,16 +37,18 @@ export interface ReplayEnd {
 export async function replay ({ segments, tree, checkpoint, drain }: ReplayOptions): Promise<ReplayEnd | undefined> {
   const covered = checkpoint?.size ?? 0
   const [first, ...others] = segments.slice(Math.max(0, segments.findLastIndex(({ firstSeq }) => firstSeq <= tree.size)))
-  let seq = first?.firstSeq ?? 0
+  const start = await startOf(first, tree.size)
+  let { seq } = start
   let edge: readonly Tile[] = []
   let newest: { file: string, length: number } | undefined
   let tornBytes = 0
   if (!agrees()) return undefined
-  for (const { file, firstSeq } of first === undefined ? [] : [first, ...others]) {
+  for (const { file, firstSeq, maxBytes } of first === undefined ? [] : [{ ...first, firstSeq: seq }, ...others]) {
     if (tornBytes > 0) throw inconsistent(`record ${seq} is torn, and is not the last`)
     if (firstSeq !== seq) throw inconsistent(`record ${seq} is missing: the next segment begins with ${firstSeq}`)
-    newest = { file, length: 0 }
-    for await (const block of readLineBlocks(file)) {
+    const from = file === first?.file ? start.from : 0
+    newest = { file, length: from }
+    for await (const block of readLineBlocks(file, { from, maxBytes })) {
       const end = block.torn ? 1 : addLines(block)
       if (end === undefined) return undefined
       newest.length = block.offset + end - 1
@@ -55,6 +59,8 @@ export async function replay ({ segments, tree, checkpoint, drain }: ReplayOptio
       await drain()
     }
   }
+  // A segment is compressed when records that follow it are under a checkpoint.
+  if (newest !== undefined && isCompressed(newest.file)) throw inconsistent(`record ${seq} is missing: the last segment is compressed, as only earlier ones are`)
   if (seq < covered) throw inconsistent(`record ${seq} is missing: the checkpoint covers ${covered}`)
   return { newest, tornBytes, edge }
 
@@ -84,6 +90,14 @@ export async function replay ({ segments, tree, checkpoint, drain }: ReplayOptio
     edge = tree.partial()
     return hasRoot(checkpoint, tree.root())
   }
+}
+
+/** Where reading begins: at the line that the tree lacks, if it can be found at the end of its segment, else at its beginning. */
+async function startOf (first: SegmentFile | undefined, size: number): Promise<{ readonly seq: number, readonly from: number }> {
+  const beginning = { seq: first?.firstSeq ?? 0, from: 0 }
+  if (first === undefined || size <= first.firstSeq || isCompressed(first.file)) return beginning
+  const from = await findLine(first.file, size)
+  return from === undefined ? beginning : { seq: size, from }
 }
 
 function inconsistent (detail: string): Error {

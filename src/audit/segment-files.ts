@@ -1,12 +1,18 @@
-import { open, readdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { maxLineBytes } from './line.ts'
+import { chunkBytes, isCompressed, openSegment } from './segment-source.ts'
 
-/** One file of the durable log: canonical JSON lines, gapless from its first seq on. */
+/** Bytes that no segment has, whatever it was told to grow to. */
+export const maxSegmentBytes = 8_589_934_592
+
+/** One file of the durable log: canonical JSON lines, gapless from its first seq on, or the same compressed (RFC 1952). */
 export interface SegmentFile {
   readonly file: string
   readonly firstSeq: number
+  /** What its lines can take at most, up to the next segment. */
+  readonly maxBytes: number
 }
 
 /** The folder of the segments within a log's folder. */
@@ -30,31 +36,50 @@ export async function listSegments (folder: string): Promise<SegmentFile[]> {
   } catch (cause) {
     throw guardError('FMG_ERR_FILE', { detail: `cannot read ${folder}`, cause })
   }
-  return names.filter((name) => /^[0-9]{20}\.jsonl$/.test(name)).sort()
-    .map((name) => ({ file: path.join(folder, name), firstSeq: Number(name.slice(0, 20)) }))
+  const found = new Map<number, string>()
+  for (const name of names.filter((name) => /^[0-9]{20}\.jsonl(?:\.gz)?$/.test(name)).sort()) {
+    const firstSeq = Number(name.slice(0, 20))
+    // A crash may leave a segment beside what it was compressed to: the one that was written line by line counts.
+    if (!found.has(firstSeq)) found.set(firstSeq, path.join(folder, name))
+  }
+  const seqs = [...found.keys()]
+  return Array.from(found, ([firstSeq, file], index) => ({ file, firstSeq, maxBytes: mostBytes(firstSeq, seqs[index + 1]) }))
+}
+
+function mostBytes (firstSeq: number, nextSeq: number | undefined): number {
+  return nextSeq === undefined ? maxSegmentBytes : Math.min(maxSegmentBytes, (nextSeq - firstSeq) * (maxLineBytes + 1))
 }
 
 /** A run of whole lines, or what stands where one should be. */
 export interface LineBlock {
   /** From byte 1 on: the byte before each line is free for its leaf's prefix. Written over by the next block. */
   readonly bytes: Buffer
-  /** Offset of byte 1 in the file. */
+  /** Offset of byte 1 in the file; in what it inflates to, where it is compressed. */
   readonly offset: number
   /** Not lines, but a beginning without an end: the last thing that is given of a file. */
   readonly torn: boolean
 }
 
-const chunkBytes = 1_048_576
+/** What part of a segment is read. */
+export interface ReadLinesOptions {
+  /** Where a line begins, in bytes; of a segment that is not compressed. Default 0. */
+  readonly from?: number
+  /** What a compressed segment may inflate to. Default 8 GiB. */
+  readonly maxBytes?: number
+}
 
-/** Reads a segment in blocks of whole lines, in little memory however long it is. What is longer than a line may be ends the reading as torn. */
-export async function * readLineBlocks (file: string): AsyncGenerator<LineBlock> {
+/**
+ * Reads a segment in blocks of whole lines, in little memory however long it is. What is longer than a line may be ends the reading as torn.
+ * @throws FMG_ERR_LOG_INCONSISTENT for a compressed one that is cut, damaged, of more bytes than it may be, or that does not end with a line.
+ */
+export async function * readLineBlocks (file: string, { from = 0, maxBytes = maxSegmentBytes }: ReadLinesOptions = {}): AsyncGenerator<LineBlock> {
   const buffer = Buffer.alloc(1 + maxLineBytes + 1 + chunkBytes)
-  const handle = await open(file, 'r')
+  const source = await openSegment(file, from, maxBytes)
   try {
-    let offset = 0
+    let offset = from
     let kept = 0
     while (kept <= maxLineBytes) {
-      const { bytesRead } = await handle.read(buffer, 1 + kept, chunkBytes)
+      const bytesRead = await source.read(buffer, 1 + kept)
       if (bytesRead === 0) break
       const filled = 1 + kept + bytesRead
       buffer[0] = 0
@@ -64,8 +89,11 @@ export async function * readLineBlocks (file: string): AsyncGenerator<LineBlock>
       buffer.copyWithin(1, end, filled)
       kept = filled - end
     }
-    if (kept > 0) yield { bytes: buffer.subarray(0, 1 + kept), offset, torn: true }
+    if (kept === 0) return
+    // Only what is being written can be torn, and that is not compressed.
+    if (isCompressed(file)) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `${file} does not end with a line` })
+    yield { bytes: buffer.subarray(0, 1 + kept), offset, torn: true }
   } finally {
-    await handle.close()
+    await source.close()
   }
 }

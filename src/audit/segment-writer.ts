@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import { syncFolder } from '../files.ts'
 import { segmentFile } from './segment-files.ts'
+import { firstTime } from './segment-time.ts'
 
 /** Makes durable what was written. When it rejects, none of that is in the log. */
 export type Sync = () => Promise<void>
@@ -20,22 +21,33 @@ export interface SegmentWriterOptions {
   readonly folder: string
   /** A segment that has grown to so many bytes is followed by a new one. */
   readonly maxBytes: number
+  /** A segment that was begun so many seconds ago is followed by a new one. */
+  readonly maxSeconds: number
   /** The newest segment and how many bytes of it are known to be durable. */
   readonly newest: { readonly file: string, readonly length: number } | undefined
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number
 }
 
 interface OpenSegment {
   readonly fd: number
   readonly file: string
+  /** Milliseconds since the epoch. */
+  readonly begun: number
   /** Bytes that are known to be durable. */
   length: number
 }
 
 /** Continues a log after its last line. */
-export async function openSegmentWriter ({ folder, maxBytes, newest }: SegmentWriterOptions): Promise<SegmentWriter> {
+export async function openSegmentWriter ({ folder, maxBytes, maxSeconds, newest, clock }: SegmentWriterOptions): Promise<SegmentWriter> {
   let segment: OpenSegment | undefined
   let failed: { readonly file: string, readonly length: number } | undefined
-  if (newest !== undefined) segment = { fd: await openFile(newest.file, 'a'), ...newest }
+  if (newest !== undefined) segment = { fd: await openFile(newest.file, 'a'), begun: await firstTime(newest.file) ?? clock(), ...newest }
+
+  function isFull ({ length, begun }: OpenSegment): boolean {
+    // Its name is that of the first line it lacks: without one, a new segment would have the same.
+    return length > 0 && (length >= maxBytes || clock() - begun >= maxSeconds * 1000)
+  }
 
   /**
    * After a failed write or sync nobody knows which of the new bytes are on disk, and a second sync may say yes to bytes that
@@ -59,10 +71,10 @@ export async function openSegmentWriter ({ folder, maxBytes, newest }: SegmentWr
 
   async function current (firstSeq: number): Promise<OpenSegment> {
     await repair()
-    if (segment !== undefined && segment.length < maxBytes) return segment
+    if (segment !== undefined && !isFull(segment)) return segment
     await close()
     const file = segmentFile(folder, firstSeq)
-    segment = { fd: await openFile(file, 'ax'), file, length: 0 }
+    segment = { fd: await openFile(file, 'ax'), file, begun: clock(), length: 0 }
     try {
       await syncFolder(folder)
     } catch (cause) {

@@ -15,6 +15,8 @@ export interface LogTree {
   readonly fullBytes: number
   /** Adds the line that stands in `bytes` from `start` to `end`, and its leaf hash. */
   append (bytes: Buffer, start: number, end: number, leaf: Digest): void
+  /** Adds the leaf hash of a line that is no longer kept: its bundle is none of those that grow. Such lines come before all others. */
+  appendLeaf (leaf: Digest): void
   /** Adds the hash of a full tile of the level below: how a tree is taken up again from its tiles. Lower levels must be empty. */
   appendSubtree (level: number, hash: Digest): void
   /** Forgets so many of the oldest full tiles, and grows new ones in their memory: nobody may look at them any more. */
@@ -82,6 +84,7 @@ export function createTree (start = 0): LogTree {
       if (bottom.width === tileWidth - 1) emit({ level: 'entries', index: bottom.index, width: tileWidth, bytes: bundle.take() })
       push(bottom, leaf)
     },
+    appendLeaf (leaf) { push(bottom, leaf) },
     appendSubtree (number, hash) {
       let level = bottom
       while (level.number < number) level = levelAbove(level, start)

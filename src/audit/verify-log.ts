@@ -41,8 +41,10 @@ export interface WitnessedTo {
 export interface LogReport {
   /** Whether nothing was found wrong. */
   readonly ok: boolean
-  /** Records whose lines are whole, canonical and in their place. */
+  /** Records that are whole, canonical and in their place; those that were retired with them, of which the hashes are. */
   readonly size: number
+  /** The records before this seq are no longer kept, and a record says so; 0 when all are kept. */
+  readonly retiredBefore: number
   /** Records that the checkpoint covers; those after it are only durable, nothing vouches for them yet. */
   readonly checkpointSize: number
   readonly signature: 'verified' | 'not-checked' | 'invalid'
@@ -81,13 +83,14 @@ export async function verifyLog ({ directory, verifierKey, savedCheckpoint, work
   const earlier = [...kept, ...saved === undefined ? [] : [saved]]
   const claims = earlier.flatMap(({ name, claim }) => claim === undefined ? [] : [{ name, claim }])
   const hasher = blockHasher(workers ?? await usualWorkers(directory))
-  const { size, tornBytes, problems } = await walkLog({ directory, checkpoint: newest.claim, earlier: claims, hasher }).finally(async () => { await hasher.close() })
+  const { size, retiredBefore, tornBytes, problems } = await walkLog({ directory, checkpoint: newest.claim, earlier: claims, hasher }).finally(async () => { await hasher.close() })
   const witnessed = bestOfEach([newest, ...earlier].flatMap(({ cosigned = [] }) => cosigned), (cosignature) => cosignature.size)
   const all = [...problems, ...[newest, ...kept].flatMap(({ problem = [] }) => problem), ...checkOrigins(newest.claim, earlier), ...checkWitnesses(terms, witnessed)]
   const witnessedSize = all.length === 0 ? Math.max(saved?.claim.size ?? 0, witnessed[terms.required - 1]?.size ?? 0) : 0
   return {
     ok: all.length === 0,
     size,
+    retiredBefore,
     checkpointSize: newest.claim?.size ?? 0,
     signature: newest.problem !== undefined ? 'invalid' : key === undefined ? 'not-checked' : 'verified',
     unwitnessed: witnessedSize === 0,

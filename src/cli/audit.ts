@@ -20,8 +20,9 @@ export const auditVerify: Verb = {
   }
 }
 
-function describe ({ ok, size, checkpointSize, signature, unwitnessed, witnessedSize, witnesses, tornBytes, problems }: LogReport): string {
+function describe ({ ok, size, retiredBefore, checkpointSize, signature, unwitnessed, witnessedSize, witnesses, tornBytes, problems }: LogReport): string {
   const lines = [`${ok ? 'the log holds' : 'the log does NOT hold'}: ${size} records, ${checkpointSize} under the checkpoint, its signature ${signature.replace('-', ' ')}`]
+  if (retiredBefore > 0) lines.push(`records before ${retiredBefore} are no longer kept, as a record in it says; their hashes are`)
   for (const { seq, what } of problems) lines.push(`  ${seq === undefined ? '' : `record ${seq}: `}${what}`)
   if (tornBytes > 0) lines.push(`  ${tornBytes} bytes of a record that was being written follow the last`)
   for (const { name, size, at } of witnesses) lines.push(`witnessed up to ${size} records at ${at} by ${name}`)

@@ -17,7 +17,7 @@ import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { readTiers, tierShape, type TierOptions } from '../limits/tiers.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
+import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
 
 const defaultTiers = {
@@ -83,6 +83,16 @@ const readLimits: Reader<ServerLimits> = (value, path) => {
 
 /** What each says is read here; its key where the log is opened. */
 const readWitnessAddress = object({ url: readUrl, verifierKey: string() })
+/** How the log is kept: as in {@link LogOptions}. */
+const logShape = {
+  /** Names this node's log, by custom a URL without a scheme. Each of many nodes has its own; a log that was begun under one does not open under another. */
+  origin: withDefault(string(), 'fastify-model-guard/local'),
+  durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response'),
+  maxSegmentBytes: optional(integer({ min: 1 })),
+  maxSegmentSeconds: optional(integer({ min: 1 })),
+  compressSegments: optional(boolean),
+  retainSeconds: optional(integer({ min: 1 }))
+}
 
 const readConfig = object({
   /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
@@ -155,7 +165,7 @@ const readConfig = object({
     providers: listOf(readLoginProvider)
   })),
   audit: allOptional({
-    durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response'),
+    ...logShape,
     /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
     principalAttributes: withDefault(listOf(string()), []),
     /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */

@@ -144,10 +144,10 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
-async function auditOf ({ audit: { durability, principalAttributes, witnesses } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+async function auditOf ({ audit: { principalAttributes, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   try {
-    const log = await openLog({ directory: data.audit, origin: 'fastify-model-guard/local', signer: await signerFromFile(data.logKey), identities, durability, witnesses })
+    const log = await openLog({ directory: data.audit, signer: await signerFromFile(data.logKey), identities, ...settings })
     await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
     return { log, identities, principalAttributes }
   } catch (error) {

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -9,6 +9,7 @@ import type { LoggedRecord } from '../../src/audit/read-records.ts'
 import type { RecordFilter } from '../../src/audit/record-filter.ts'
 import type { AuditRecord } from '../../src/audit/record.ts'
 import { openTestLog, readRecords } from './log-fixture.ts'
+import { until } from '../helpers/until.ts'
 
 const minute = 60_000
 const start = Date.parse('2026-11-01T00:00:00Z')
@@ -126,6 +127,34 @@ t.test('a log without a checkpoint is searched all the same', async (t) => {
   mkdirSync(path.join(directory, 'segments'), { recursive: true })
   writeFileSync(path.join(directory, 'segments', '00000000000000000000.jsonl'), '{"action":"a","seq":0,"status":"success","timestamp":"2026-11-01T00:00:00.000Z"}\n')
   t.match(await queryLog({ directory }), { matches: 1, records: [{ seq: 0, action: 'a' }] })
+})
+
+t.test('of a log whose oldest records are retired, what is left is found, and its index holds no other', { timeout: 200_000 }, async (t) => {
+  const copy = path.join(t.testdir(), 'log')
+  for (const days of [25, 65]) {
+    rmSync(copy, { recursive: true, force: true })
+    cpSync(directory, copy, { recursive: true })
+    const clock = (): number => start + days * 1440 * minute
+    const log = await openTestLog(copy, { retainSeconds: 3600, clock })
+    await until(() => existsSync(path.join(copy, 'retired')) && /"from":([0-9]+),"before":\1,/.test(readFileSync(path.join(copy, 'retired'), 'utf8')))
+    await log.close()
+    const left = readRecords(copy)
+    const names = (): string[] => readdirSync(path.join(copy, 'index'))
+    t.ok(Number(left[0]?.seq) > (days === 25 ? 0 : blockRecords))
+    t.same(names(), days === 25 ? ['00000000000000065536.block'] : [])
+    for (const filter of [{}, { where: { status: ['denied'] } }, { until: start + 50_000 * minute }]) {
+      const wanted = left.filter(({ timestamp, status }) => Date.parse(timestamp) < (filter.until ?? Infinity) && (filter.where === undefined || status === 'denied'))
+      for (const limit of [50, 200_000]) {
+        const { matches, records } = await queryLog({ directory: copy, ...filter, limit })
+        t.equal(matches, wanted.length)
+        t.equal(JSON.stringify(records), JSON.stringify(wanted.slice(-limit)))
+      }
+      let selected = 0
+      for await (const records of selectRecords({ directory: copy, ...filter })) selected += records.length
+      t.equal(selected, wanted.length)
+    }
+    t.equal(await indexLog({ directory: copy }), days === 25 ? blockRecords : 0)
+  }
 })
 
 t.test('what is missing or no record is named', async (t) => {
