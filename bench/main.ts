@@ -1,6 +1,7 @@
 // npm run bench -- NAME [--json] [--rounds N] [--seconds N]
 import { parseArgs } from 'node:util'
 import { audit } from './audit.ts'
+import { anomaly } from './anomaly.ts'
 import { authn } from './authn.ts'
 import { authz } from './authz.ts'
 import type { Bench } from './bench.ts'
@@ -9,7 +10,7 @@ import { http } from './http.ts'
 import { limits } from './limits.ts'
 import { load } from './load.ts'
 
-const benches: Readonly<Record<string, Bench>> = { http, authn, authz, audit, health, limits, load }
+const benches: Readonly<Record<string, Bench>> = { anomaly, http, authn, authz, audit, health, limits, load }
 const minRounds = 1
 const defaultRounds = '7'
 const defaultSeconds = '3'

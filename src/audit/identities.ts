@@ -12,6 +12,8 @@ export interface Identity {
   readonly pseudonym: string
   /** Digests under this principal's key of the current epoch, a calendar month (UTC). */
   readonly digests: KeyedDigest
+  /** Digests under a key of this principal's that outlives epochs: for what must be comparable over months, such as address ranges. Drawn when it is first asked for. */
+  readonly lasting: KeyedDigest
 }
 
 /**
@@ -93,15 +95,27 @@ function identitiesIn ({ lines, identityFile }: OpenedIdentityFile, clock: () =>
     return person
   }
 
-  function enter (person: Person, epoch: string): void {
+  function digestsOf (person: Person, epoch: string): KeyedDigest {
     let key = person.keys.find((candidate) => candidate.epoch === epoch)
     if (key === undefined) {
       key = { pseudonym: person.pseudonym, epoch, key_id: `k_${randomBase62(12)}`, key: randomBytes(32).toString('base64url') }
       person.keys.push(key)
       drawn.push(key)
     }
+    return keyedDigest(key.key_id, Buffer.from(key.key, 'base64url'))
+  }
+
+  function enter (person: Person, epoch: string): void {
+    let lasting: KeyedDigest | undefined
     person.epoch = epoch
-    person.identity = { pseudonym: person.pseudonym, digests: keyedDigest(key.key_id, Buffer.from(key.key, 'base64url')) }
+    person.identity = {
+      pseudonym: person.pseudonym,
+      digests: digestsOf(person, epoch),
+      get lasting () {
+        lasting ??= digestsOf(person, everyEpoch)
+        return lasting
+      }
+    }
   }
 
   async function save (): Promise<void> {
@@ -183,10 +197,13 @@ function epochClock (clock: () => number): () => string {
   }
 }
 
+/** What stands in the place of an epoch for the key that outlives them. */
+const everyEpoch = 'all'
+
 const noDigests = keyedDigest('', Buffer.alloc(32))
 
 function createPerson (id: string, pseudonym: string): Person {
-  return { id, pseudonym, keys: [], credentials: new Map(), identity: { pseudonym, digests: noDigests }, epoch: '' }
+  return { id, pseudonym, keys: [], credentials: new Map(), identity: { pseudonym, digests: noDigests, lasting: noDigests }, epoch: '' }
 }
 
 function readPersons (lines: readonly IdentityLine[]): Map<string, Person> {

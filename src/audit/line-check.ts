@@ -29,7 +29,7 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
   ['resource_id', text],
   ['resource_type', text],
   ['rule', text]
-].map(([name = '', value = '']) => `(?:,"${name}":${value})?`).join('')},"seq":(${whole}),"status":${text},"timestamp":${text}(?:,"user_id":${text})?\\}$`)
+].map(([name = '', value = '']) => `(?:,"${name}":${value})?`).join('')},"seq":(${whole})(?:,"sketch":${text})?,"status":${text},"timestamp":${text}(?:,"user_id":${text})?\\}$`)
 
 /**
  * The `seq` of the line that stands in `bytes` from `start` to `end`, or `undefined` when that is not an object in canonical

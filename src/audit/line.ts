@@ -13,7 +13,7 @@ export interface LineDraft {
 /**
  * Writes a record as canonical JSON (RFC 8785) but for its `seq`. Never throws.
  * Texts of more than 512 UTF-16 code units, words and digests of more than 128, are cut with `…`, lone surrogates become U+FFFD, numbers
- * that are not finite are left out: 8 texts and 12 words of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes}
+ * that are not finite are left out: 8 texts and 13 words of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes}
  * whatever they hold.
  */
 export function draftLine (record: AuditRecord): LineDraft {
@@ -42,7 +42,8 @@ export function draftLine (record: AuditRecord): LineDraft {
       text(',"resource_id":', record.resource_id) +
       resourceType(record.resource_type) +
       rule(record.rule),
-    tail: status(record.status) +
+    tail: word(',"sketch":', record.sketch) +
+      status(record.status) +
       word(',"timestamp":', record.timestamp) +
       word(',"user_id":', record.user_id) + '}'
   }

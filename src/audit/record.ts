@@ -42,6 +42,8 @@ export interface AuditRecord {
   readonly facts?: string
   /** How many requests this line stands for, where it is not one. */
   readonly count?: number
+  /** Where the input lies, for the rules against model extraction: hexadecimal digits of a keyed sketch. */
+  readonly sketch?: string
   /** HTTP status of the answer. */
   readonly http_status?: number
   /** Seq of the record that this one corrects. */

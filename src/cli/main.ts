@@ -5,6 +5,7 @@ import { auditProve, auditVerifyProof } from './audit-prove.ts'
 import { auditVerify } from './audit.ts'
 import { auditForget } from './audit-forget.ts'
 import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
+import { auditAnalyze } from './audit-analyze.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
@@ -42,6 +43,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'audit forget': auditForget,
   'audit prove': auditProve,
   'audit verify-proof': auditVerifyProof,
+  'audit analyze': auditAnalyze,
   'tokens deny': tokensDeny,
   'limits list-blocks': limitsListBlocks,
   'limits unblock': limitsUnblock,

@@ -1,5 +1,6 @@
 import type { Identity } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
+import type { Sketcher } from '../audit/watch/sketch.ts'
 import type { CredentialMethod } from '../principal.ts'
 
 /** What a handler may add to its record. */
@@ -27,6 +28,12 @@ export interface RequestAudit {
    * @throws FMG_ERR_AUDIT_UNAVAILABLE
    */
   noteChange (change: CredentialChange): Promise<void>
+  /**
+   * Sketches what a model is about to be asked, where the audit plugin takes sketches; the record of this request holds the last one. The models
+   * of this package do so by themselves.
+   * @param rows how many inputs the tensors hold side by side, by their first dimension. Default 1.
+   */
+  readonly sketch: Sketcher
 }
 
 /** The outcome that a record states. */
@@ -56,10 +63,20 @@ export class AuditEntry implements RequestAudit {
   isStreaming = false
   /** The answer was handed over whole. */
   isComplete = false
+  /** Of what the model was asked. */
+  sketchText: string | undefined
   readonly noteChange: (change: CredentialChange) => Promise<void>
+  readonly #sketcher: Sketcher | null
 
-  constructor (noteChange: (change: CredentialChange) => Promise<void>) {
+  /** @param sketcher `null` where no sketches are taken. */
+  constructor (noteChange: (change: CredentialChange) => Promise<void>, sketcher: Sketcher | null) {
     this.noteChange = noteChange
+    this.#sketcher = sketcher
+  }
+
+  readonly sketch: Sketcher = (...asked) => {
+    this.sketchText = this.#sketcher?.(...asked) ?? this.sketchText
+    return this.sketchText
   }
 
   set (fields: AuditFields): void {

@@ -4,14 +4,17 @@ import fp from 'fastify-plugin'
 import type { Identities, Identity } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
-import { havingMethods, listOf, object, string, withDefault } from '../options.ts'
+import { sketcher, readSketcherOptions, type SketcherOptions } from '../audit/watch/sketch.ts'
+import { havingMethods, listOf, object, optional, string, withDefault } from '../options.ts'
 import type { Principal } from '../principal.ts'
+import { addressDigests } from './address-digests.ts'
 import { changeWriter } from './audit-change.ts'
 import { AuditEntry, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
 import { factsWriter } from './facts.ts'
 import { judged } from './judgement.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
+import { recording, tellingLog } from './recording.ts'
 import { rulesOf } from './route-rules.ts'
 import { answerStream, streamDigest } from './stream-digest.ts'
 import { isStranger, strangers } from './strangers.ts'
@@ -34,6 +37,11 @@ export interface AuditOptions {
    * none: what stands in the log stands there for good, and claims may hold personal data.
    */
   readonly principalAttributes?: readonly string[]
+  /**
+   * Has records hold a keyed sketch of what models are asked, by which the anomaly rules tell that one is being extracted. What a sketch gives
+   * away is worked out in docs/anomaly.md. Default: none are taken.
+   */
+  readonly sketches?: SketcherOptions
 }
 
 const closeTimeoutMs = 1000
@@ -41,7 +49,8 @@ const closeTimeoutMs = 1000
 const readOptions = object({
   log: havingMethods<AuditLog>('append', 'close'),
   identities: havingMethods<Identities>('principal', 'credential'),
-  principalAttributes: withDefault(listOf(string()), [])
+  principalAttributes: withDefault(listOf(string()), []),
+  sketches: optional(readSketcherOptions)
 })
 
 /**
@@ -50,16 +59,20 @@ const readOptions = object({
  */
 export const audit = fp(async function audit (app: FastifyInstance, options: AuditOptions): Promise<void> {
   checkOrder(app, 'audit')
-  const { log, identities, principalAttributes } = readOptions(options, 'audit')
+  const { log: given, identities, principalAttributes, sketches } = readOptions(options, 'audit')
+  const { log, whenRecorded } = tellingLog(given)
   const refused = strangers(log, identities)
   const running = turnstile()
   const facts = factsWriter(log, { principalAttributes })
   const noteChange = changeWriter(log, identities)
+  const sketch = sketches === undefined ? null : sketcher(sketches)
+  const ranges = addressDigests()
+  app.decorate(recording, { log, identities, whenRecorded })
   app.decorateRequest('audit', null)
 
   app.addHook('onRequest', function openRecord (request, reply, done) {
     if (rulesOf(request).isRecorded) {
-      const entry = request.audit = new AuditEntry(noteChange)
+      const entry = request.audit = new AuditEntry(noteChange, sketch)
       running.enter()
       // The one event that always comes: `onResponse` does not after an abort, `onRequestAbort` only during an upload.
       reply.raw.once('close', () => {
@@ -160,8 +173,9 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   function pseudonymsOf (entry: AuditEntry, request: FastifyRequest): Pseudonyms | undefined {
     const { principal } = request
     if (!principal) return undefined
-    const user = identityOf(entry, principal).pseudonym
-    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user, request[judged] ?? undefined) }
+    const identity = identityOf(entry, principal)
+    const user = identity.pseudonym
+    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user, request[judged] ?? undefined, ranges(identity, request.ip)) }
   }
 
   function outputHash (entry: AuditEntry, { principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {

@@ -17,8 +17,11 @@ export interface FactsOptions {
 /** What was judged, whose doing and whichever action it was. */
 export type Judged = Pick<Question, 'resource' | 'context'>
 
-/** Gives the digest, `sha256:<hex>`, of what was judged, or of the principal alone; its line goes to the log before any that names it. */
-export type FactsWriter = (principal: Principal, pseudonym: string, judged?: Judged) => string
+/**
+ * Gives the digest, `sha256:<hex>`, of what was judged, or of the principal alone; its line goes to the log before any that names it.
+ * @param address keyed digest of the address prefix that the principal comes from.
+ */
+export type FactsWriter = (principal: Principal, pseudonym: string, judged?: Judged, address?: string) => string
 
 interface KnownPrincipal extends FactsPart {
   readonly user: string
@@ -61,12 +64,13 @@ export function factsWriter (log: AuditLog, { principalAttributes, maxRemembered
     return key
   }
 
-  function write (key: string, principal: KnownPrincipal, judged: Judged | undefined): string {
+  function write (key: string, principal: KnownPrincipal, judged: Judged | undefined, address: string | undefined): string {
     const parts = { principal, ...judged !== undefined && partsOf(judged) }
     const notKept = Object.values(parts).flatMap((facts) => facts.notKept)
     const detail = {
       ...Object.fromEntries(Object.entries(parts).map(([name, { part }]) => [name, part])),
-      ...notKept.length > 0 && { not_kept: notKept }
+      ...notKept.length > 0 && { not_kept: notKept },
+      ...address !== undefined && { address }
     }
     const digest = `sha256:${hash('sha256', canonicalJson({ ...detail, user: principal.user }))}`
     if (digests.size >= maxRemembered) {
@@ -80,10 +84,11 @@ export function factsWriter (log: AuditLog, { principalAttributes, maxRemembered
     return digest
   }
 
-  return (principal, pseudonym, judged) => {
+  return (principal, pseudonym, judged, address) => {
     const known = know(principal, pseudonym)
-    const key = judged === undefined ? known.key : `${known.key}${keyOfResource(judged.resource)}/${keyOfContext(judged.context)}`
-    return digests.get(key) ?? write(key, known, judged)
+    const who = `${known.key}${address ?? ''}`
+    const key = judged === undefined ? who : `${who}${keyOfResource(judged.resource)}/${keyOfContext(judged.context)}`
+    return digests.get(key) ?? write(key, known, judged, address)
   }
 }
 

@@ -19,7 +19,9 @@ const readDetail = object({
   }),
   resource: optional(object({ type: text, org: optional(text), attributes: members })),
   context: optional(members),
-  not_kept: withDefault(texts, [])
+  not_kept: withDefault(texts, []),
+  /** Keyed digest of the address prefix. */
+  address: optional(text)
 })
 
 /** What a record of facts says. */

@@ -137,6 +137,8 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
     run: async (...[inputs, options]: Parameters<ModelHandle['run']>) => {
       // Its slots are free, its charge is settled, and nobody waits for what it would give.
       if (work.isOver) throw guardError('FMG_ERR_MODEL_FAILED', { reason: 'request-over' })
+      // The memory under the tensors may move to the model's thread.
+      request.audit?.sketch(handle.id, inputs, rowsOf(handle, inputs))
       const end = work.begin()
       work.runs++
       return await handle.run(inputs, {
@@ -150,6 +152,12 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
       })
     }
   })
+}
+
+/** How many inputs stand side by side, where the model leaves their number open. */
+function rowsOf ({ inputs: declared }: ModelHandle, inputs: Parameters<ModelHandle['run']>[0]): number {
+  const batched = declared.find(({ shape }) => shape[0] === null)
+  return Math.max(1, (batched === undefined ? undefined : inputs[batched.name])?.shape[0] ?? 1)
 }
 
 /**

@@ -5,7 +5,7 @@ import { auditLine, draftLine, maxLineBytes, numberLine } from '../../src/audit/
 import type { AuditRecord } from '../../src/audit/record.ts'
 import { canonicalJson } from '../../src/encoding.ts'
 
-const words = ['credential_id', 'credential_method', 'decision', 'facts', 'input_hash', 'model_digest', 'output_hash', 'reason', 'resource_type',
+const words = ['credential_id', 'credential_method', 'decision', 'facts', 'input_hash', 'model_digest', 'output_hash', 'reason', 'resource_type', 'sketch',
   'timestamp', 'user_id'] as const
 const texts = [...words, 'action', 'model_id', 'model_version', 'org', 'policy', 'request_id', 'resource_id', 'rule'] as const
 const numbers = ['amends', 'compute_ms', 'count', 'duration_ms', 'http_status'] as const

@@ -208,5 +208,5 @@ t.test('a record names what was judged, and what for', async (t) => {
     context: { method: 'GET', tls: false },
     not_kept: ['principal.attributes']
   })
-  t.same(Object.keys(Object(facts.get(known?.['facts'])) as object), ['not_kept', 'principal'])
+  t.same(Object.keys(Object(facts.get(known?.['facts'])) as object), ['address', 'not_kept', 'principal'])
 })
