@@ -11,10 +11,22 @@ const [directory = '', start = '0'] = process.argv.slice(2)
 const log = await openTestLog(directory, { checkpointIntervalMs: 5, maxSegmentBytes: 20_000 })
 let next = Number(start)
 
+/** Of whoever reads too slowly is waited for: what is not told would count as never acknowledged. */
+function tell (text: string): void {
+  for (;;) {
+    try {
+      writeSync(1, text)
+      return
+    } catch (error) {
+      if (Reflect.get(Object(error), 'code') !== 'EAGAIN') throw error
+    }
+  }
+}
+
 function appendNext (): void {
   const number = next++
   log.append(record(number), (error, seq) => {
-    writeSync(1, error === null ? `${seq} ${number}\n` : `refused ${number}\n`)
+    tell(error === null ? `${seq} ${number}\n` : `refused ${number}\n`)
     if (error === null) appendNext()
     // What fails is tried again, but lets a full disk be.
     else setTimeout(appendNext, 1)
