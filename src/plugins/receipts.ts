@@ -53,7 +53,7 @@ export const receipts = fp(async function receipts (app: FastifyInstance, option
       if (record !== undefined) return await proven(seq)
       if (seq < log.size) throw guardError('FMG_ERR_PROOF_PENDING', pending)
     }
-    if (record === undefined && pseudonym !== undefined && isPromised(log, seq, pseudonym)) throw guardError('FMG_ERR_PROOF_PENDING', pending)
+    if (pseudonym !== undefined && isPromised(log, seq, pseudonym)) throw guardError('FMG_ERR_PROOF_PENDING', pending)
     throw guardError('FMG_ERR_RECORD_UNKNOWN', { reason: 'record-unknown' })
   })
 

@@ -117,6 +117,7 @@ t.test('a receipt is for the principal whose it is; for others there is no such 
     t.equal(answer.statusCode, 404)
     t.equal(answer.body, unknown.body, String(number))
   }
+  t.equal((await get(1_000_000, asPrincipal({ id: 'never seen either', org: 'acme' }))).body, unknown.body)
   t.equal((await get(seq, {})).statusCode, 401)
   t.equal((await get(seq, ann)).statusCode, 200)
   const { answer } = await make({ url: '/plain', headers: ann.headers })
