@@ -50,6 +50,7 @@ async function guarded (t: Test, more: Parameters<typeof guardOptions>[0] = {}):
   app.get('/nothing', { config: { access: 'authenticated' } }, async (_request, reply) => await reply.code(204).send())
   app.post('/unread', { config: { access: 'authenticated' } }, async (_request, reply) => await reply.send('unread'))
   app.get('/stream', { config: { access: 'authenticated' } }, async () => Readable.from(['a', 'b']))
+  app.get('/changed', { config: { access: 'authenticated' }, onSend: async (_request, reply) => { void reply.code(500) } }, async () => 'x')
   app.get('/open', { config: { access: 'public' } }, async () => 'open')
   app.addContentTypeParser('application/x-unread', (_request, payload, done) => { done(null, payload) })
   const get = async (seq: unknown, who: InjectOptions): Promise<LightMyRequestResponse> => await app.inject({ url: `/audit/proof/${String(seq)}`, ...who })
@@ -98,7 +99,11 @@ t.test('who does not ask gets none, nor does who asks for a stream, the head of 
     ...['?0', '1', 'true', '', '?1, ?1', '"?1"'].map((value) => ({ url: '/plain', headers: { ...ann.headers, 'audit-receipt': value } })),
     { url: '/stream', ...asked }, { method: 'HEAD', url: '/plain', ...asked }, { url: '/open', headers: { 'audit-receipt': '?1' } }, { url: '/plain', headers: { 'audit-receipt': '?1' } }
   ]
-  for (const request of requests) t.equal((await app.inject(request)).headers['audit-seq'], undefined, JSON.stringify(request))
+  for (const request of requests) {
+    const { statusCode, headers } = await app.inject(request)
+    t.equal(headers['audit-seq'], undefined, JSON.stringify(request))
+    t.equal(statusCode, request === requests.at(-1) ? 401 : 200)
+  }
   t.match((await app.inject({ url: '/plain', headers: { ...ann.headers, 'audit-receipt': '?1;a=1' } })).headers['audit-seq'], /^[0-9]+$/)
   await options.log.checkpoint()
   t.equal(recordsIn(folder).filter((record) => record['commitment'] !== undefined || record['opening'] !== undefined).length, 1)
@@ -164,6 +169,15 @@ t.test('a record that no checkpoint covers yet is asked for again, by whose it i
   await options.log.checkpoint()
   t.equal((await get(seq, ann)).statusCode, 200)
   t.equal((await get(seq, bob)).statusCode, 404)
+})
+
+t.test('what is said of a request later is in no receipt', async (t) => {
+  const { app, folder, make, get, verifierKey } = await guarded(t)
+  const { seq } = await make({ url: '/changed' })
+  t.match(verifyReceipt({ receipt: (await get(seq, ann)).body, output: 'x', verifierKey }), { record: { status: 'success' } })
+  await app.close()
+  const records = recordsIn(folder)
+  t.match(records.filter(({ amends }) => amends === seq), [{ status: 'error', commitment: undefined, opening: undefined }])
 })
 
 t.test('what is promised is forgotten from the oldest on', async (t) => {
