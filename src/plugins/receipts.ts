@@ -1,30 +1,23 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { commitmentKeyId, openCommitment } from '../audit/commitment.ts'
-import type { Identities } from '../audit/identities.ts'
-import type { AuditLog } from '../audit/log.ts'
 import { proveRecord, readLine } from '../audit/prove-record.ts'
 import { parseRecord, type LoggedRecord } from '../audit/read-records.ts'
 import { receiptFormat, type Receipt } from '../audit/receipt.ts'
 import { guardError } from '../errors.ts'
-import { havingMethods, object, string } from '../options.ts'
+import { object, string } from '../options.ts'
 import { judging } from './judgement.ts'
 import { pluginName } from './pipeline.ts'
 import { isPromised } from './receipt-request.ts'
+import { recording } from './recording.ts'
 import { fixed, resource } from './resource.ts'
 
 export interface ReceiptsOptions {
   /** The log's folder. */
   readonly directory: string
-  readonly log: AuditLog
-  readonly identities: Identities
 }
 
-const readOptions = object({
-  directory: string(),
-  log: havingMethods<AuditLog>('append'),
-  identities: havingMethods<Identities>('pseudonymOf', 'digestsOf')
-})
+const readOptions = object({ directory: string() })
 
 /** Permission `audit:read`. */
 const readsAudit = { action: 'read', resource: resource('audit', fixed('all')) }
@@ -37,7 +30,8 @@ type Numbered = FastifyRequest<{ Params: { seq: string } }>
  * Register it after the guard.
  */
 export const receipts = fp(async function receipts (app: FastifyInstance, options: ReceiptsOptions): Promise<void> {
-  const { directory, log, identities } = readOptions(options, 'receipts')
+  const { directory } = readOptions(options, 'receipts')
+  const { log, identities } = app[recording]
 
   app.get('/audit/proof/:seq', { config: { access: 'authenticated' } }, async (request: Numbered, reply) => {
     void reply.header('cache-control', 'no-store')

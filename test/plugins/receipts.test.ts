@@ -11,6 +11,7 @@ import type { Policy } from '../../src/authz/policy.ts'
 import type { AuditOptions } from '../../src/plugins/audit.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { isPromised, promiseReceipt } from '../../src/plugins/receipt-request.ts'
+import { recording } from '../../src/plugins/recording.ts'
 import { receipts } from '../../src/plugins/receipts.ts'
 import { model, param } from '../../src/plugins/resource.ts'
 import { asPrincipal } from '../../src/testing.ts'
@@ -43,7 +44,7 @@ async function guarded (t: Test, more: Parameters<typeof guardOptions>[0] = {}):
   t.teardown(() => app.close())
   const options = { log, identities }
   await app.register(modelGuard, guardOptions({ audit: options, ...more }))
-  await app.register(receipts, { directory: path.join(folder, 'audit'), ...options })
+  await app.register(receipts, { directory: path.join(folder, 'audit') })
   app.post('/models/:model', { config: predict }, async () => ({ out: 1 }))
   app.post('/buffer', { config: { access: 'authenticated' } }, async () => Buffer.from([0, 255, 10]))
   app.get('/plain', { config: { access: 'authenticated' } }, async () => 'plain')
@@ -181,7 +182,8 @@ t.test('what is said of a request later is in no receipt', async (t) => {
 })
 
 t.test('what is promised is forgotten from the oldest on', async (t) => {
-  const { options: { log } } = await guarded(t)
+  const { app } = await guarded(t)
+  const { log } = app[recording]
   t.equal(isPromised(log, 0, 'u'), false)
   for (let seq = 0; seq <= 100_000; seq++) promiseReceipt(log, seq, 'u')
   t.equal(isPromised(log, 0, 'u'), false)
