@@ -16,6 +16,7 @@ const table = {
   FMG_ERR_INPUT_INVALID: ['the input is not valid: %s', 400],
   FMG_ERR_ACCESS_DENIED: ['access denied', 403],
   FMG_ERR_MODEL_UNKNOWN: ['no such model', 404],
+  FMG_ERR_RECORD_UNKNOWN: ['no such record', 404],
   FMG_ERR_QUOTA_EXCEEDED: ['quota exceeded', 429],
   FMG_ERR_PRINCIPAL_BLOCKED: ['blocked after repeated violations', 429],
 
@@ -24,6 +25,7 @@ const table = {
   FMG_ERR_LIMITER_UNAVAILABLE: ['the limiter cannot be reached', 503],
   FMG_ERR_REPLAY_UNAVAILABLE: ['the replay store cannot be reached', 503],
   FMG_ERR_AUDIT_UNAVAILABLE: ['the audit log cannot be written', 503],
+  FMG_ERR_PROOF_PENDING: ['the record is not under a checkpoint yet', 503],
   FMG_ERR_WITNESS: ['witness: %s', 503],
   FMG_ERR_KEY_UNAVAILABLE: ['a key cannot be reached', 503],
   FMG_ERR_DENY_LIST_UNAVAILABLE: ['the deny-list cannot be reached', 503],
@@ -40,6 +42,7 @@ const table = {
   FMG_ERR_MODEL_ROLLBACK: ['model older than the floor: %s', 500],
 
   // A log that does not open, or does not verify.
+  FMG_ERR_RECEIPT_INVALID: ['receipt invalid: %s', 500],
   FMG_ERR_LOG_INCONSISTENT: ['log inconsistent: %s', 500]
 } as const satisfies Record<string, readonly [message: string, status: number]>
 

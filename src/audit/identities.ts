@@ -27,6 +27,8 @@ export interface Identities {
   credential (principalId: string, credentialId: string): string
   /** Pseudonym of a principal that has one; looks, and draws none. */
   pseudonymOf (principalId: string): string | undefined
+  /** Digests of a principal under a key of this or an earlier epoch, by its id; `undefined` where there is none. */
+  digestsOf (principalId: string, keyId: string): KeyedDigest | undefined
   /** Whether something was drawn that is not durable yet. */
   readonly pending: boolean
   /**
@@ -161,6 +163,10 @@ function identitiesIn ({ lines, identityFile }: OpenedIdentityFile, clock: () =>
       return pseudonym
     },
     pseudonymOf: (principalId) => persons.get(principalId)?.pseudonym,
+    digestsOf (principalId, keyId) {
+      const line = persons.get(principalId)?.keys.find((candidate) => candidate.key_id === keyId)
+      return line === undefined ? undefined : keyedDigest(line.key_id, Buffer.from(line.key, 'base64url'))
+    },
     get pending () { return drawn.length > 0 || stale || saving },
     flush,
     async forget (principalId) {

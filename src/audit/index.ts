@@ -1,5 +1,6 @@
 export type { AppendDone, Durability } from './appender.ts'
 export { openCheckpoint, type Checkpoint } from './checkpoint.ts'
+export type { Opened } from './commitment.ts'
 export { parseWitnessKey, type Cosignature, type WitnessKey } from './cosignature.ts'
 export { openIdentities, type Identities, type IdentitiesOptions, type Identity } from './identities.ts'
 export { keyedDigest, type DigestStream, type KeyedDigest } from './keyed-digest.ts'
@@ -21,5 +22,6 @@ export type { RuleName, RuleThresholds, WatchOptions } from './watch/watch-optio
 export type { LogProblem } from './tile-check.ts'
 export { formatTlogProof, parseTlogProof, type TlogProof } from './tlog-proof.ts'
 export { verifyLog, type LogReport, type VerifyOptions, type WitnessedTo } from './verify-log.ts'
+export { receiptFormat, verifyReceipt, type Receipt, type VerifiedReceipt, type VerifyReceiptOptions } from './receipt.ts'
 export { verifyProof, type ProvenEntry, type VerifyProofOptions } from './verify-proof.ts'
 export type { WitnessTermsOptions } from './witness-terms.ts'

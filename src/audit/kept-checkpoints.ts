@@ -58,6 +58,11 @@ export async function keepCosigned (directory: string, { id, time, note }: Cosig
   await writeKept(directory, path.basename(cosignedFile(id)), note)
 }
 
+/** The files, within the log's folder, of the last checkpoint that each witness cosigned. */
+export async function listCosigned (directory: string): Promise<string[]> {
+  return (await listKept(directory)).filter((name) => path.basename(name).startsWith('witness-'))
+}
+
 /** The files, within the log's folder, of the earlier checkpoints that it keeps; none where it has no folder of them. What was deleted cannot be missed. */
 export async function listKept (directory: string): Promise<string[]> {
   const folder = path.join(directory, folderName)

@@ -9,6 +9,7 @@ const fraction = '(?:0|[1-9][0-9]{0,8})(?:\\.[0-9]{0,5}[1-9])?'
 /** The members that the log writes, in their order, when none of them needs an escape: the shape of nearly every line. */
 const plainLine = new RegExp(`^\\{"action":${text}${[
   ['amends', whole],
+  ['commitment', text],
   ['compute_ms', fraction],
   ['count', whole],
   ['credential_id', text],
@@ -21,6 +22,7 @@ const plainLine = new RegExp(`^\\{"action":${text}${[
   ['model_digest', text],
   ['model_id', text],
   ['model_version', text],
+  ['opening', text],
   ['org', text],
   ['output_hash', text],
   ['policy', text],

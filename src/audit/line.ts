@@ -13,7 +13,7 @@ export interface LineDraft {
 /**
  * Writes a record as canonical JSON (RFC 8785) but for its `seq`. Never throws.
  * Texts of more than 512 UTF-16 code units, words and digests of more than 128, are cut with `…`, lone surrogates become U+FFFD, numbers
- * that are not finite are left out: 8 texts and 13 words of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes}
+ * that are not finite are left out: 8 texts and 15 words of at most 6 bytes a code unit and the detail stay below {@link maxLineBytes}
  * whatever they hold.
  */
 export function draftLine (record: AuditRecord): LineDraft {
@@ -21,6 +21,7 @@ export function draftLine (record: AuditRecord): LineDraft {
     // RFC 8785 section 3.2.3: members in the order of their names' UTF-16 code units.
     head: action(record.action) +
       number(',"amends":', record.amends) +
+      word(',"commitment":', record.commitment) +
       number(',"compute_ms":', record.compute_ms) +
       number(',"count":', record.count) +
       word(',"credential_id":', record.credential_id) +
@@ -34,6 +35,7 @@ export function draftLine (record: AuditRecord): LineDraft {
       modelDigest(record.model_digest) +
       modelId(record.model_id) +
       modelVersion(record.model_version) +
+      word(',"opening":', record.opening) +
       org(record.org) +
       word(',"output_hash":', record.output_hash) +
       policy(record.policy) +

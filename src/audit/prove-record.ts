@@ -1,9 +1,11 @@
+import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import { optionInvalid } from '../options.ts'
-import { readClaim } from './checkpoint.ts'
+import { parseCheckpointText, readClaim } from './checkpoint.ts'
+import { listCosigned } from './kept-checkpoints.ts'
 import { fromDigest, hashLeaf, verifyInclusion } from './merkle.ts'
-import { parseVerifierKey } from './note.ts'
+import { parseNote, parseVerifierKey } from './note.ts'
 import { proveInclusion } from './prove.ts'
 import { checkpointFile } from './publisher.ts'
 import { tileHashes } from './tile-hashes.ts'
@@ -14,7 +16,7 @@ export interface ProveOptions {
   /** The log's folder. It may be in use. */
   readonly directory: string
   readonly seq: number
-  /** The signed note of the checkpoint to prove it under, of this log at any size. Default: its last. */
+  /** The signed note of the checkpoint to prove it under, of this log at any size. Default: of those that witnesses cosigned last and that cover it the one with most cosignatures; else the log's last. */
   readonly checkpoint?: string | undefined
   /** `vkey` of the log (C2SP signed-note). Without it the checkpoints' signatures are not checked, which whoever verifies the proof does. */
   readonly verifierKey?: string | undefined
@@ -38,20 +40,37 @@ export interface RecordProof {
 export async function proveRecord ({ directory, seq, checkpoint: given, verifierKey }: ProveOptions): Promise<RecordProof> {
   const key = verifierKey === undefined ? undefined : parseVerifierKey(verifierKey)
   const newest = (await readNamedFile(checkpointFile(directory))).toString()
-  const note = given ?? newest
+  const note = given ?? await mostCosigned(directory, seq) ?? newest
   const { size } = readClaim(newest, key)
   const claim = readClaim(note, key)
   if (!Number.isSafeInteger(seq) || seq < 0 || seq >= claim.size) throw optionInvalid('seq', `below ${claim.size}, the number of records under the checkpoint`, seq)
   if (claim.size > size) throw optionInvalid('checkpoint', `of at most ${size} records, as the log has`, claim.size)
   const hashes = tileHashes(directory, size)
-  const path = await proveInclusion(hashes, seq, claim.size)
+  const siblings = await proveInclusion(hashes, seq, claim.size)
   const leaf = await hashes(seq, seq + 1)
-  if (!verifyInclusion({ index: seq, size: claim.size, leaf: fromDigest(leaf), root: claim.root, proof: path })) {
+  if (!verifyInclusion({ index: seq, size: claim.size, leaf: fromDigest(leaf), root: claim.root, proof: siblings })) {
     throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `the tiles above record ${seq} do not have the root of the checkpoint of ${claim.size}` })
   }
   const line = await readEntry(directory, seq, size)
   if (line !== undefined && hashLeaf(line) !== leaf) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `record ${seq} does not have the hash in its tile` })
-  return { seq, line, proof: formatTlogProof({ index: seq, hashes: path, checkpoint: note }) }
+  return { seq, line, proof: formatTlogProof({ index: seq, hashes: siblings, checkpoint: note }) }
+}
+
+/** The cosigned checkpoint that covers a record and has most signatures; `undefined` where there is none. */
+async function mostCosigned (directory: string, seq: number): Promise<string | undefined> {
+  const notes = await Promise.all((await listCosigned(directory)).map(async (name) => (await readNamedFile(path.join(directory, name))).toString()))
+  const covering = notes.map((note) => ({ note, ...parseNote(note) })).filter(({ text }) => parseCheckpointText(text).size > seq)
+  return covering.sort((a, b) => b.signatures.length - a.signatures.length)[0]?.note
+}
+
+/**
+ * The line of a record that is under the log's checkpoint; `undefined` where it is not, or no longer kept. Held against nothing.
+ * @throws FMG_ERR_FILE when there is no checkpoint in the folder.
+ */
+export async function readLine (directory: string, seq: number): Promise<string | undefined> {
+  const { size } = readClaim(await readNamedFile(checkpointFile(directory)), undefined)
+  const entry = seq < size ? await readEntry(directory, seq, size) : undefined
+  return entry === undefined ? undefined : Buffer.from(entry).toString()
 }
 
 /** The line of a record from its entry bundle in a log of this size; `undefined` where the bundle is gone. Held against nothing. */

@@ -83,7 +83,7 @@ export function parseRecord (line: string): LoggedRecord | undefined {
   }
 }
 
-const texts = ['action', 'credential_id', 'credential_method', 'decision', 'facts', 'input_hash', 'model_digest', 'model_id', 'model_version', 'org', 'output_hash',
+const texts = ['action', 'commitment', 'credential_id', 'credential_method', 'decision', 'facts', 'input_hash', 'model_digest', 'model_id', 'model_version', 'opening', 'org', 'output_hash',
   'policy', 'reason', 'request_id', 'resource_id', 'resource_type', 'rule', 'sketch', 'status', 'timestamp', 'user_id']
 const numbers = ['amends', 'compute_ms', 'count', 'duration_ms', 'http_status', 'seq']
 const kinds = new Map([...texts.map((name) => [name, 'string'] as const), ...numbers.map((name) => [name, 'number'] as const), ['detail', 'object']])

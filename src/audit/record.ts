@@ -23,6 +23,10 @@ export interface AuditRecord {
   /** `hmac-sha256:<key id>:<hex>` */
   readonly input_hash?: string
   readonly output_hash?: string
+  /** Binds input, output and principal, where a receipt was asked for: `hmac-sha256:<key id>:<nonce>:<hex>`. */
+  readonly commitment?: string | undefined
+  /** What the commitment binds, hidden under a key that only the receipt shows. */
+  readonly opening?: string | undefined
   readonly duration_ms?: number
   /** Milliseconds that the model ran for this request, as far as it had when the record was written. */
   readonly compute_ms?: number

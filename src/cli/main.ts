@@ -2,6 +2,7 @@
 import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
 import { auditProve, auditVerifyProof } from './audit-prove.ts'
+import { auditVerifyReceipt } from './audit-receipt.ts'
 import { auditVerify } from './audit.ts'
 import { auditForget } from './audit-forget.ts'
 import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
@@ -43,6 +44,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'audit forget': auditForget,
   'audit prove': auditProve,
   'audit verify-proof': auditVerifyProof,
+  'audit verify-receipt': auditVerifyReceipt,
   'audit analyze': auditAnalyze,
   'tokens deny': tokensDeny,
   'limits list-blocks': limitsListBlocks,

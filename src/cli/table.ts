@@ -4,10 +4,14 @@ const maxWidth = 60
 // What breaks lines, turns the direction of writing, or is not seen at all, in somebody's terminal: callers choose the ids that they ask for.
 const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
-/** A text on one line, as it looks. */
+/** A text on one line, as it looks, cut where it is long. */
 export function printable (text: string): string {
-  const short = text.length > maxWidth ? `${text.slice(0, maxWidth - 1)}…` : text
-  return short.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return printableWhole(text.length > maxWidth ? `${text.slice(0, maxWidth - 1)}…` : text)
+}
+
+/** A text on one line, as it looks, however long. */
+export function printableWhole (text: string): string {
+  return text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** A title and rows in columns below it; nothing where there are no rows. Numbers stand to the right. */

@@ -1,3 +1,4 @@
+import type { Committed } from '../audit/commitment.ts'
 import type { Identity } from '../audit/identities.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
 import type { Sketcher } from '../audit/watch/sketch.ts'
@@ -54,6 +55,10 @@ export class AuditEntry implements RequestAudit {
   inputHash: (() => string | undefined) | undefined
   /** The keyed digest of all that was sent so far. */
   outputHash: (() => string | undefined) | undefined
+  /** SHA-256 of all that was received, once that has ended; only where a receipt was asked for. */
+  wholeInput: (() => Buffer | undefined) | undefined
+  /** What the next record of it is committed to. */
+  committed: Committed | undefined
   /** What the record that is in the log says, and its seq; `undefined` before there is one. */
   recorded: Outcome | undefined
   seq: number | undefined

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { bodyDigest, commit, type Committed } from '../audit/commitment.ts'
 import type { Identities, Identity } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
@@ -14,9 +15,10 @@ import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts
 import { factsWriter } from './facts.ts'
 import { judged } from './judgement.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
+import { promiseReceipt, seqHeader, wantsReceipt } from './receipt-request.ts'
 import { recording, tellingLog } from './recording.ts'
 import { rulesOf } from './route-rules.ts'
-import { answerStream, streamDigest } from './stream-digest.ts'
+import { answerStream, streamDigest, wholeDigest } from './stream-digest.ts'
 import { isStranger, strangers } from './strangers.ts'
 import { turnstile } from './turnstile.ts'
 
@@ -87,6 +89,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     const { audit: entry, principal } = request
     const length = Number(request.headers['content-length'] ?? NaN)
     if (entry !== null && principal && length !== 0) entry.inputHash = streamDigest(payload, 'input', identityOf(entry, principal).digests, length)
+    if (entry !== null && principal && wantsReceipt(request)) entry.wholeInput = wholeDigest(payload)
     done(null, payload)
   })
 
@@ -111,8 +114,10 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     }
     entry.isStreaming = stream !== null
     entry.outputHash = outputHash(entry, request, stream ?? payload)
+    entry.committed = committed(entry, request, stream ?? payload)
     append(entry, request, outcome, (error) => {
       if (error === null) {
+        giveNumber(entry, request, reply)
         release(stream ?? payload, request, reply, done)
         return
       }
@@ -163,6 +168,22 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
       if (error === null) entry.seq = seq
       done(error)
     })
+  }
+
+  /** A stream's digest is known only after its answer has begun: it has no receipt. */
+  function committed (entry: AuditEntry, request: FastifyRequest, answer: unknown): Committed | undefined {
+    const { principal, method } = request
+    if (!wantsReceipt(request) || !principal || method === 'HEAD' || answer instanceof Readable) return undefined
+    const output = typeof answer === 'string' || answer instanceof Uint8Array ? answer : ''
+    return commit({ digests: identityOf(entry, principal).digests, principal: principal.id, input: entry.wholeInput?.(), output: bodyDigest(output) })
+  }
+
+  /** Tells whoever asked for a receipt by which number it will be had. What is said of the request later is in no receipt. */
+  function giveNumber (entry: AuditEntry, request: FastifyRequest, reply: FastifyReply): void {
+    if (entry.committed === undefined || entry.seq === undefined) return
+    entry.committed = undefined
+    promiseReceipt(log, entry.seq, entry.identity?.pseudonym)
+    void reply.header(seqHeader, entry.seq)
   }
 
   function identityOf (entry: AuditEntry, { id }: Principal): Identity {

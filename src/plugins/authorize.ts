@@ -44,11 +44,11 @@ type Rule = Exclude<Access, string>
 export const authorize = fp(async function authorize (app: FastifyInstance, options: AuthorizeOptions): Promise<void> {
   checkOrder(app, 'authorize')
   const { policy, shadow: candidate, context, mode } = readOptions(options, 'authorize')
-  const { judge, ahead } = judgeOnce({ policy, context })
+  const { judge, ahead, beside } = judgeOnce({ policy, context })
   const shadow = candidate === undefined ? undefined : shadowOf(candidate)
   app.decorateRequest('decision', null)
   app.decorateRequest(judged, null)
-  app.decorate(judging, { policy, ahead })
+  app.decorate(judging, { policy, ahead, beside })
   refuseUnguardedRoutes(app, mode)
   maskAnswers(app)
 

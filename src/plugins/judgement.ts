@@ -47,6 +47,8 @@ declare module 'fastify' {
       readonly policy: Policy
       /** Judges, and has `authorize` go by the same judgement when its turn comes. */
       readonly ahead: Judge
+      /** Judges a request by another rule than its route's. Whoever asks answers for what the decision obliges to. */
+      readonly beside: Judge
     }
   }
 }
@@ -60,10 +62,11 @@ const noPrincipal: Decision = Object.freeze({ allowed: false, rule: null, reason
 const outOfScope: Decision = Object.freeze({ allowed: false, rule: null, reason: 'insufficient-scope' })
 
 /** A judge that asks once a request, whoever wants to know first. What was charged before anyone knew cannot oblige to another tier. */
-export function judgeOnce (options: JudgeOptions): { readonly judge: Judge, readonly ahead: Judge } {
+export function judgeOnce (options: JudgeOptions): { readonly judge: Judge, readonly ahead: Judge, readonly beside: Judge } {
   const judge = judgeBy(options)
   const known = new WeakMap<FastifyRequest, Judgement | Promise<Judgement>>()
   return {
+    beside: judge,
     judge: (request, rule) => known.get(request) ?? feasible(judge(request, rule), isChargedLater(request, rule)),
     ahead (request, rule) {
       const judgement = feasible(judge(request, rule), true)

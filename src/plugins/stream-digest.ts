@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { KeyedDigest } from '../audit/keyed-digest.ts'
@@ -26,6 +27,13 @@ export function streamDigest (stream: Readable, field: string, digests: KeyedDig
     digest ??= running?.digest()
     return digest
   }
+}
+
+/** The plain SHA-256 of a stream that somebody else reads, as {@link streamDigest}; `undefined` until it has been read to its end. */
+export function wholeDigest (stream: Readable): () => Buffer | undefined {
+  const running = createHash('sha256')
+  stream.prependListener('data', (chunk: string | Uint8Array) => { running.update(chunk) })
+  return () => stream.readableEnded ? running.copy().digest() : undefined
 }
 
 /**

@@ -22,6 +22,7 @@ import { recordKeyChanges } from '../plugins/key-changes.ts'
 import { recordLimitChanges } from '../plugins/limit-changes.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
+import { receipts } from '../plugins/receipts.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import { adminRoutes } from './admin.ts'
@@ -111,6 +112,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   await app.register(modelGuard, { ...options, audit })
   await recordModels(app, audit.log)
   await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
+  await app.register(receipts, { directory: data.audit })
   await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)

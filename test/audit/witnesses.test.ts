@@ -1,6 +1,7 @@
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { LogOptions } from '../../src/audit/log-options.ts'
 import type { Checkpoint } from '../../src/audit/checkpoint.ts'
@@ -11,6 +12,7 @@ import { verifyLog } from '../../src/audit/verify-log.ts'
 import { verifyProof } from '../../src/audit/verify-proof.ts'
 import { submitCheckpoint } from '../../src/audit/witness-client.ts'
 import { isGuardError } from '../../src/errors.ts'
+import { until } from '../helpers/until.ts'
 import { cosigner, startWitness, type TestWitness } from '../helpers/witness.ts'
 import { appendAll, openTestLog, readLines, segmentNames, verifierKey } from './log-fixture.ts'
 
@@ -41,7 +43,8 @@ t.test('a log has its checkpoints cosigned, each with the proof that it continue
       ok: true, unwitnessed: false, witnessedSize: to, witnesses: [{ name: 'witness.example/w1', size: to, at: '2023-11-14T22:13:20.000Z' }]
     })
   }
-  t.same(new Set(witness.asked), new Set([0, 7, 300]), 'also after a restart it knows what the witness saw')
+  t.same(new Set(witness.asked), new Set([0, 7, 300]))
+  t.equal(witness.conflicts, 0, 'also after a restart it knows what the witness saw')
   t.match(await verifyLog({ directory, verifierKey }), { ok: true, unwitnessed: true, witnesses: [] }, 'which says nothing to who does not know the witness')
 })
 
@@ -110,6 +113,8 @@ t.test('of several witnesses as many as are required vouch for what the least of
   for (const wrong of ['x', verifierKey, first.verifierKey.replace(/\+[0-9a-f]{8}\+/, '+00000000+')]) await t.rejects(verifyLog({ directory, witnesses: [wrong] }), { code: 'FMG_ERR_OPTION_INVALID' })
 
   const saved = cosignedBy(directory, second)
+  const earlier = `${saved.slice(0, saved.indexOf('\n— witness'))}\n${second.cosign(parseNote(saved).text, 7)}\n`
+  t.match(await verifyLog({ directory, verifierKey, witnesses: [second.verifierKey], savedCheckpoint: earlier }), { witnesses: [{ size: 10, at: '1970-01-01T00:00:07.000Z' }] }, 'the earliest time counts')
   rmSync(path.join(directory, 'checkpoints'), { recursive: true })
   t.match(await verifyLog({ directory, verifierKey, witnesses: [second.verifierKey], savedCheckpoint: saved }), { ok: true, witnessedSize: 10, witnesses: [{ name: second.name }] }, 'also by a checkpoint kept elsewhere')
 })
@@ -165,11 +170,41 @@ t.test('a witness is asked once an interval, and when the log closes', async (t)
   t.equal(witness.seen?.size, 5)
 })
 
+t.test('what a witness saw last is known without asking', async (t) => {
+  const witness = await startWitness(t, verifierKey)
+  const log = await openTestLog(path.join(t.testdir(), 'log'), witnessed([witness], { witnessIntervalMs: 1 }))
+  for (const size of [5, 10, 15]) {
+    await appendAll(log, size - 5, size)
+    await log.checkpoint()
+    await until(() => witness.seen?.size === size)
+  }
+  await log.close()
+  t.equal(witness.conflicts, 0)
+})
+
+t.test('a witness that fails is asked at growing intervals, and never when the log is closed', async (t) => {
+  const witness = await startWitness(t, verifierKey)
+  const times: number[] = []
+  witness.instead = (_request, response) => {
+    times.push(performance.now())
+    response.writeHead(500).end()
+  }
+  const log = await openTestLog(path.join(t.testdir(), 'log'), witnessed([witness], { witnessIntervalMs: 10 }))
+  await until(() => times.length === 4)
+  const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0))
+  // A timer may be a millisecond early.
+  for (const [index, gap] of gaps.entries()) t.ok(gap >= 20 * 2 ** index - 2, `${gap} ms`)
+  await log.close()
+  const asked = times.length
+  await setTimeout(400)
+  t.equal(times.length, asked)
+})
+
 t.test('a log that closes does not wait for a witness that is gone', async (t) => {
   const directory = path.join(t.testdir(), 'log')
   const witness = await startWitness(t, verifierKey)
   witness.instead = () => {}
-  const errors = await grow(directory, 0, 10, witnessed([witness], { closeTimeoutMs: 100, witnessTimeoutMs: 60_000 }))
+  const errors = await grow(directory, 0, 10, witnessed([witness], { closeTimeoutMs: 2000, witnessTimeoutMs: 60_000 }))
   t.same(errors, [])
   t.match(await verifyLog({ directory, verifierKey }), { ok: true, checkpointSize: 10 })
 })
@@ -245,6 +280,24 @@ t.test('a cosignature counts under its checkpoint, name, key and time alone', as
   for (const wrong of [changed(4), changed(11), changed(12), changed(75), cut(11), cut(12), cut(75), `${note}${witness.cosign(text, 8_640_000_000_001)}\n`, cosigned.replace('\n10\n', '\n11\n')]) {
     t.throws(() => readCosignatures(wrong, [key]), { code: 'FMG_ERR_LOG_INCONSISTENT', message: /cosignature of witness.example\/w1 that does not verify/ })
   }
+})
+
+t.test('a record is proven under the cosigned checkpoint that covers it', async (t) => {
+  const directory = path.join(t.testdir(), 'log')
+  const [first, second] = [await startWitness(t, verifierKey, 'witness.example/1'), await startWitness(t, verifierKey, 'witness.example/2')]
+  const provenUnder = async (seq: number): Promise<unknown> => {
+    const { proof } = await proveRecord({ directory, seq, verifierKey })
+    const { checkpoint, cosignatures } = verifyProof({ proof, entry: readLines(directory)[seq] ?? '', verifierKey, witnesses: [first.verifierKey, second.verifierKey], witnessesRequired: 0 })
+    return [checkpoint.size, cosignatures.length]
+  }
+  await grow(directory, 0, 10, witnessed([first, second]))
+  t.same(await provenUnder(3), [10, 2])
+  await grow(directory, 10, 20, witnessed([first]))
+  t.same(await provenUnder(3), [10, 2], 'two say more than one')
+  t.same(await provenUnder(10), [20, 1])
+  await grow(directory, 20, 30, {})
+  t.same(await provenUnder(10), [20, 1])
+  t.same(await provenUnder(20), [30, 0])
 })
 
 t.test('a proof holds what its witnesses say', async (t) => {

@@ -17,6 +17,8 @@ export interface TestWitness {
   seen: { size: number, root: Buffer } | undefined
   /** Old sizes of what it was asked. */
   readonly asked: number[]
+  /** How often it answered that it knows another size. */
+  conflicts: number
   /** Answers in its place, when it is set. */
   instead: ((request: IncomingMessage, response: ServerResponse, body: string) => void) | undefined
   /** Its signature line for a checkpoint's text. */
@@ -59,6 +61,7 @@ export async function startWitness (t: Test, logKey: string, name = 'witness.exa
     time: 1_700_000_000,
     seen: undefined,
     asked: [],
+    conflicts: 0,
     instead: undefined,
     cosign: (text, time = witness.time) => cosign(text, time)
   }
@@ -70,6 +73,7 @@ export async function startWitness (t: Test, logKey: string, name = 'witness.exa
       return
     }
     const [status, answered, type = 'text/plain'] = judge(request, body)
+    if (status === 409) witness.conflicts++
     response.writeHead(status, { 'content-type': type }).end(answered)
   }
 
