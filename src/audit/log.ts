@@ -1,6 +1,7 @@
+import { statfs } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
 import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
-import { createAppender, type AppendDone, type Appender } from './appender.ts'
+import { createAppender, type AppendDone, type Appender, type Durability } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { keepHourly } from './kept-checkpoints.ts'
 import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
@@ -19,10 +20,14 @@ export interface AuditLog {
   /**
    * Appends a record under the next seq, without a gap. `done` is called once: with the seq, or with
    * FMG_ERR_AUDIT_UNAVAILABLE when the record is not in the log and will not be. At once (before `append` returns) when the
-   * record is refused because too many wait, when the log is closed, and always in `async` mode.
+   * record is refused because too many wait, when the log is closed, and always for `async` and `best-effort` records; of one of the latter that was
+   * dropped the seq is -1.
    * Never throws, whatever the record holds.
+   * @param durability of this record; default: that of the log.
    */
-  append (record: AuditRecord, done: AppendDone): void
+  append (record: AuditRecord, done: AppendDone, durability?: Durability): void
+  /** Whether so little of the disk is free that what is left is kept for records of principals. */
+  isLow (): Promise<boolean>
   /**
    * Publishes a checkpoint that covers everything appended before, now instead of within the interval.
    * @throws FMG_ERR_AUDIT_UNAVAILABLE, or what the signer or the file system says.
@@ -141,12 +146,13 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
     verifierKey,
     checkpoint,
     get size () { return appender.size },
-    append (record, done) {
+    isLow: async () => await freeBytes(settings.directory) < settings.reservedBytes,
+    append (record, done, durability) {
       if (closing !== undefined) {
         done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-closed' }), -1)
         return
       }
-      appender.append(record, done)
+      appender.append(record, done, durability)
       schedule.wake()
     },
     close () {
@@ -154,6 +160,11 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
       return closing
     }
   }
+}
+
+async function freeBytes (directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
 }
 
 async function recordRepairs (appender: Appender, repairs: readonly Repair[], clock: () => number): Promise<void> {

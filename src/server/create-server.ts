@@ -144,12 +144,12 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
-async function auditOf ({ audit: { principalAttributes, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+async function auditOf ({ audit: { principalAttributes, events, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   try {
     const log = await openLog({ directory: data.audit, signer: await signerFromFile(data.logKey), identities, ...settings })
     await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
-    return { log, identities, principalAttributes }
+    return { log, identities, principalAttributes, events }
   } catch (error) {
     await identities.close()
     throw error
