@@ -27,6 +27,8 @@ export interface AppenderOptions {
   readonly maxWaitingUnits: number
   /** Milliseconds since the epoch. */
   readonly clock: () => number
+  /** Told when more is durable. */
+  readonly onDurable: () => void
   readonly onError: (error: Error) => void
 }
 
@@ -184,6 +186,7 @@ export function createAppender (options: AppenderOptions): Appender {
     nextSeq += batch.length
     underWay = 0
     for (const [index, { done }] of batch.entries()) call(done, null, first + index)
+    options.onDurable()
   }
 
   function fail (batch: readonly Waiting[], flushed: readonly Flusher[], error: Error): void {

@@ -23,3 +23,8 @@ export { formatTlogProof, parseTlogProof, type TlogProof } from './tlog-proof.ts
 export { verifyLog, type LogReport, type VerifyOptions, type WitnessedTo } from './verify-log.ts'
 export { verifyProof, type ProvenEntry, type VerifyProofOptions } from './verify-proof.ts'
 export type { WitnessTermsOptions } from './witness-terms.ts'
+export { followLog, type Follower, type FollowLogOptions } from './follow-log.ts'
+export type { LogHold } from './holds.ts'
+export { pinoTransportSink, type PinoTransportSinkOptions } from './pino-transport-sink.ts'
+export { redisStreamSink, type RedisStreamSinkOptions } from './redis-stream-sink.ts'
+export type { LineBatch, Sink } from './sink.ts'

@@ -41,6 +41,8 @@ export interface LogOptions {
    * those records still hold, and a record `log:retire` says so. Left out: everything is kept.
    */
   readonly retainSeconds?: number | undefined
+  /** How much longer than `retainSeconds` records are kept for what follows the log and has not had them. Default 604,800: a week. */
+  readonly maxHoldSeconds?: number | undefined
   /** Tiles and checkpoint follow a record within this time. Default 1000. */
   readonly checkpointIntervalMs?: number | undefined
   /** UTF-16 code units of lines, about, that may wait, beside those being written, before records are refused. Default 16,777,216. */
@@ -99,6 +101,7 @@ export const readLogOptions = object({
   maxSegmentSeconds: withDefault(integer({ min: 1 }), 86_400),
   compressSegments: withDefault(boolean, false),
   retainSeconds: optional(integer({ min: 1 })),
+  maxHoldSeconds: withDefault(integer({ min: 0 }), 604_800),
   checkpointIntervalMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 1000),
   maxWaitingUnits: withDefault(integer({ min: 1 }), 16_777_216),
   closeTimeoutMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 5000),

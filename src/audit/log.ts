@@ -4,6 +4,7 @@ import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
 import { createAppender, type AppendDone, type Appender, type Durability } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { keepHourly } from './kept-checkpoints.ts'
+import { createHolds, type LogHold } from './holds.ts'
 import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
 import { formatVerifierKey, parseVerifierKey } from './note.ts'
 import { createPublisher } from './publisher.ts'
@@ -33,6 +34,15 @@ export interface AuditLog {
    * @throws FMG_ERR_AUDIT_UNAVAILABLE, or what the signer or the file system says.
    */
   checkpoint (): Promise<Checkpoint>
+  /**
+   * For what mirrors the log: tells when more is durable, and keeps the segments that it still needs.
+   * @param from the seq that it needs first.
+   */
+  follow (from: number, onDurable: () => void): LogHold
+  /** The log's folder. */
+  readonly directory: string
+  /** Names the log. */
+  readonly origin: string
   /** Records that are durable. */
   readonly size: number
   /** What verifies the checkpoints: C2SP signed-note `vkey`. */
@@ -88,7 +98,8 @@ interface LogParts {
 
 async function startLog ({ settings, verifierKey, lock, recovered, segments }: LogParts): Promise<AuditLog> {
   const { tree, published, repairs } = recovered
-  const appender = createAppender({ ...settings, segments, tree })
+  const holds = createHolds()
+  const appender = createAppender({ ...settings, segments, tree, onDurable: holds.tell })
   const witnesses = createWitnesses(settings)
   const publisher = createPublisher({
     ...settings, tree, key: parseVerifierKey(verifierKey), last: published, onCheckpoint, keep: keepHourly(settings.directory, settings.clock)
@@ -138,13 +149,16 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   else if (tree.size > published.size || repairs.length > 0) schedule.wake()
   // Whoever closed it last may not have lived to hear of a witness.
   else witnesses.offer(published)
-  const upkeep = startUpkeep({ ...settings, append: (record, done) => { appender.append(record, done) }, checkpoint })
+  const upkeep = startUpkeep({ ...settings, held: holds.passed, append: (record, done) => { appender.append(record, done) }, checkpoint })
   whenPublished = ({ size }) => { upkeep.wake(size) }
   upkeep.wake(published?.size ?? 0)
 
   return {
     verifierKey,
+    directory: settings.directory,
+    origin: settings.origin,
     checkpoint,
+    follow: holds.follow,
     get size () { return appender.size },
     isLow: async () => await freeBytes(settings.directory) < settings.reservedBytes,
     append (record, done, durability) {
