@@ -20,6 +20,7 @@ import { readEvents } from '../plugins/event-classes.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
+import { readSinks } from './sinks.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }], concurrency: { principal: 2 } },
@@ -84,6 +85,7 @@ const readLimits: Reader<ServerLimits> = (value, path) => {
 
 /** What each says is read here; its key where the log is opened. */
 const readWitnessAddress = object({ url: readUrl, verifierKey: string() })
+
 /** How the log is kept: as in {@link LogOptions}. */
 const logShape = {
   /** Names this node's log, by custom a URL without a scheme. Each of many nodes has its own; a log that was begun under one does not open under another. */
@@ -170,6 +172,8 @@ const readConfig = object({
     ...logShape,
     /** Which records answers wait for, by class of event: as in {@link EventClasses}. Default: as `durability` says. */
     events: readEvents,
+    /** Where the log is mirrored: as in {@link ServerSink}. Default: nowhere. */
+    sinks: readSinks,
     /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
     principalAttributes: withDefault(listOf(string()), []),
     /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */
