@@ -15,6 +15,7 @@ export { policyDecisionPoint, type PolicyDecisionPointOptions } from './plugins/
 export { protectedResource } from './plugins/protected-resource.ts'
 export type { ResourceMetadataOptions } from './authn/resource-metadata.ts'
 export type { Access } from './plugins/access.ts'
+export type { EventClasses, EventHandling } from './plugins/event-classes.ts'
 export type { AuditFields, CredentialChange, RequestAudit } from './plugins/audit-entry.ts'
 export type { EdgeLimitOptions } from './plugins/edge-limit.ts'
 export { mutualTls, type MutualTlsOptions } from './plugins/mutual-tls.ts'

@@ -11,8 +11,11 @@ import type { LogTree } from './tree.ts'
 /** Told once of each record: its seq, or why it is not in the log (seq is then -1). */
 export type AppendDone = (error: Error | null, seq: number) => void
 
-/** When a caller is told that its record is in the log: when it is durable, or as soon as it waits to be. */
-export type Durability = 'before-response' | 'async'
+/**
+ * When a caller is told that its record is in the log: when it is durable, or as soon as it waits to be; or, of a record that may be dropped when there
+ * is no room for it or it cannot be written, at once in any case. What is dropped is counted, and the count recorded.
+ */
+export type Durability = 'before-response' | 'async' | 'best-effort'
 
 export interface AppenderOptions {
   readonly segments: SegmentWriter
@@ -24,19 +27,21 @@ export interface AppenderOptions {
   readonly maxWaitingUnits: number
   /** Milliseconds since the epoch. */
   readonly clock: () => number
+  /** Told when more is durable. */
+  readonly onDurable: () => void
   readonly onError: (error: Error) => void
 }
 
 /** Group commit: all that waits is made durable by one write and one sync, and meanwhile the next group gathers. */
 export interface Appender {
-  append (record: AuditRecord, done: AppendDone): void
+  append (record: AuditRecord, done: AppendDone, durability?: Durability): void
   /** Records that are durable. */
   readonly size: number
   /** Takes what is durable into the tree. */
   integrate (): void
   /**
    * Resolves when everything that was appended before is durable or refused.
-   * @throws FMG_ERR_AUDIT_UNAVAILABLE when in `async` mode it could not be made durable and still waits.
+   * @throws FMG_ERR_AUDIT_UNAVAILABLE when something whose caller was told at once could not be made durable and still waits.
    */
   flush (): Promise<void>
 }
@@ -44,6 +49,9 @@ export interface Appender {
 interface Waiting {
   readonly draft: LineDraft
   readonly done: AppendDone
+  readonly durability: Durability | 'own'
+  /** Counts it among what is not in the log. */
+  readonly count: () => void
 }
 
 interface Flusher {
@@ -53,15 +61,15 @@ interface Flusher {
 
 const maxSpareBytes = 4_194_304
 
-/** Milliseconds for which lines are gathered at most: nobody waits for them in `async` mode. */
-const maxGatherMs: Readonly<Record<Durability, number>> = { 'before-response': 1, async: 10 }
+/** Milliseconds for which lines are gathered at most, where somebody waits for one of them, and where nobody does. */
+const maxGatherMs = { waitedFor: 1, notWaitedFor: 10 }
 
 /** Bytes of full tiles that may gather, when none can be published, before more is refused. */
 const maxUnpublishedBytes = 268_435_456
 
 /** Starts at the seq that follows the tree. */
 export function createAppender (options: AppenderOptions): Appender {
-  const { segments, tree, durability, identities } = options
+  const { segments, tree, identities } = options
   const groups: Group[] = []
   // One group is being written while the one before waits to be taken into the tree.
   const pool = bufferPool(maxSpareBytes)
@@ -71,21 +79,32 @@ export function createAppender (options: AppenderOptions): Appender {
   let nextSeq = tree.size
   let underWay = 0
   let running = false
-  /** Requests that were refused since the log could last be written; -1 when it can be. */
-  let refused = -1
+  /** Whether the log could not be written when that was last tried. */
+  let failing = false
+  /** Requests that were refused, and records that were dropped, of which no record tells yet. */
+  let refused = 0
+  let dropped = 0
 
-  function append (record: AuditRecord, done: AppendDone): void {
+  function append (record: AuditRecord, done: AppendDone, durability = options.durability): void {
     const draft = draftLine(record)
     const units = unitsOf(draft)
-    if (waitingUnits + units > options.maxWaitingUnits || tree.fullBytes > maxUnpublishedBytes) {
-      done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-overloaded' }), -1)
+    const isOptional = durability === 'best-effort'
+    // Half of the room is kept from what may be dropped.
+    if (waitingUnits + units > options.maxWaitingUnits / (isOptional ? 2 : 1) || tree.fullBytes > maxUnpublishedBytes) {
+      if (isOptional) dropped++
+      done(isOptional ? null : guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-overloaded' }), -1)
       return
     }
-    waitingUnits += units
     const seq = nextSeq + underWay + waiting.length
-    waiting.push({ draft, done: durability === 'async' ? ignore : done })
+    const isWaitedFor = durability === 'before-response'
+    add({ draft, done: isWaitedFor ? done : ignore, durability, count: () => { if (isOptional) dropped++; else refused++ } })
     start()
-    if (durability === 'async') done(null, seq)
+    if (!isWaitedFor) done(null, seq)
+  }
+
+  function add (item: Waiting): void {
+    waiting.push(item)
+    waitingUnits += unitsOf(item.draft)
   }
 
   function start (): void {
@@ -97,9 +116,8 @@ export function createAppender (options: AppenderOptions): Appender {
   async function run (): Promise<void> {
     while (waiting.length > 0 || flushers.length > 0) {
       await gather()
-      const written = await commit()
-      // What waits in `async` mode waits for the next append or flush to try again; else all of it was refused.
-      if (!written && durability === 'async') break
+      // What was kept waits for the next append or flush to try again.
+      if (!await commit()) break
     }
     running = false
   }
@@ -109,12 +127,16 @@ export function createAppender (options: AppenderOptions): Appender {
    * lines as for one. Who is alone waits for one turn.
    */
   async function gather (): Promise<void> {
-    const until = performance.now() + maxGatherMs[durability]
+    const begun = performance.now()
     let seen = -1
-    while (waiting.length > seen && flushers.length === 0 && performance.now() < until) {
+    while (waiting.length > seen && flushers.length === 0 && performance.now() < begun + longest()) {
       seen = waiting.length
       await setImmediate()
     }
+  }
+
+  function longest (): number {
+    return waiting.some(({ durability }) => durability === 'before-response') ? maxGatherMs.waitedFor : maxGatherMs.notWaitedFor
   }
 
   async function commit (): Promise<boolean> {
@@ -132,12 +154,21 @@ export function createAppender (options: AppenderOptions): Appender {
   }
 
   function take (): Waiting[] {
+    if (waiting.length > 0) addNotes()
     const batch = waiting
     waiting = []
     waitingUnits = 0
-    if (refused > 0 && batch.length > 0) batch.push(outage(refused))
     underWay = batch.length
     return batch
+  }
+
+  /** An outage, and what was dropped, is itself recorded, as soon as that is possible. */
+  function addNotes (): void {
+    if (failing || refused > 0) add(note('write-failed', refused, (count) => { refused += count }))
+    if (dropped > 0) add(note('dropped', dropped, (count) => { dropped += count }))
+    failing = false
+    refused = 0
+    dropped = 0
   }
 
   async function write (batch: readonly Waiting[]): Promise<void> {
@@ -154,43 +185,31 @@ export function createAppender (options: AppenderOptions): Appender {
     groups.push(group)
     nextSeq += batch.length
     underWay = 0
-    refused = -1
     for (const [index, { done }] of batch.entries()) call(done, null, first + index)
+    options.onDurable()
   }
 
-  function fail (batch: Waiting[], flushed: readonly Flusher[], error: Error): void {
+  function fail (batch: readonly Waiting[], flushed: readonly Flusher[], error: Error): void {
     underWay = 0
     report(error)
-    if (durability === 'async') keep(batch)
-    else refuse(batch, error)
+    const all = batch.concat(waiting)
+    const kept = all.findLastIndex(({ durability }) => durability === 'async') + 1
+    waiting = []
+    waitingUnits = 0
+    // Who was told that it is in waits for the next try, under the number that it was told: nobody before it leaves a gap.
+    for (const item of all.slice(0, kept)) add(item.durability === 'async' || item.durability === 'own' ? item : note('write-failed', 1, (count) => { refused += count }))
+    for (const { count } of all.slice(kept)) count()
+    failing = !waiting.some(({ durability }) => durability === 'own')
+    for (const { durability, done } of all) if (durability === 'before-response') call(done, error, -1)
     for (const flusher of [...flushed, ...flushers.splice(0)]) {
-      if (durability === 'async') flusher.reject(error)
+      if (waiting.length > 0) flusher.reject(error)
       else flusher.resolve()
     }
   }
 
-  /** They were told that they are in: they wait for the next try, under the numbers that they were told. */
-  function keep (batch: readonly Waiting[]): void {
-    waiting = batch.concat(waiting)
-    if (refused === -1) waiting.push(outage(0))
-    refused = 0
-    waitingUnits = waiting.reduce((sum, { draft }) => sum + unitsOf(draft), 0)
-  }
-
-  function refuse (batch: Waiting[], error: Error): void {
-    if (refused > 0) batch.pop()
-    const all = batch.concat(waiting)
-    waiting = []
-    waitingUnits = 0
-    refused = Math.max(refused, 0) + all.length
-    for (const { done } of all) call(done, error, -1)
-  }
-
-  /** The outage is itself recorded, as soon as that is possible. */
-  function outage (count: number): Waiting {
-    const timestamp = new Date(options.clock()).toISOString()
-    const record: AuditRecord = { timestamp, action: 'log:recover', status: 'error', reason: 'write-failed' }
-    return { draft: draftLine(count === 0 ? record : { ...record, count }), done: ignore }
+  function note (reason: string, count: number, restore: (count: number) => void): Waiting {
+    const record: AuditRecord = { timestamp: new Date(options.clock()).toISOString(), action: 'log:recover', status: 'error', reason }
+    return { draft: draftLine(count === 0 ? record : { ...record, count }), done: ignore, durability: 'own', count: () => { restore(count) } }
   }
 
   // Outside of this turn: a throwing listener is an uncaught exception, not a log that never writes again.

@@ -25,3 +25,8 @@ export { verifyLog, type LogReport, type VerifyOptions, type WitnessedTo } from 
 export { receiptFormat, verifyReceipt, type Receipt, type VerifiedReceipt, type VerifyReceiptOptions } from './receipt.ts'
 export { verifyProof, type ProvenEntry, type VerifyProofOptions } from './verify-proof.ts'
 export type { WitnessTermsOptions } from './witness-terms.ts'
+export { followLog, type Follower, type FollowLogOptions } from './follow-log.ts'
+export type { LogHold } from './holds.ts'
+export { pinoTransportSink, type PinoTransportSinkOptions } from './pino-transport-sink.ts'
+export { redisStreamSink, type RedisStreamSinkOptions } from './redis-stream-sink.ts'
+export type { LineBatch, Sink } from './sink.ts'

@@ -23,7 +23,8 @@ export interface LogOptions {
   readonly identities?: Identities | undefined
   /**
    * `before-response`, the default: `done` is called when the record is durable. `async`: at once, and a crash may lose what
-   * was appended within the last moments.
+   * was appended within the last moments. `best-effort`: at once, and what finds no room or cannot be written is dropped and counted. An `append` may say
+   * otherwise of its record.
    */
   readonly durability?: Durability | undefined
   /** A segment that has grown to so many bytes is followed by a new one. Default 64 MiB. */
@@ -40,10 +41,17 @@ export interface LogOptions {
    * those records still hold, and a record `log:retire` says so. Left out: everything is kept.
    */
   readonly retainSeconds?: number | undefined
+  /** How much longer than `retainSeconds` records are kept for what follows the log and has not had them. Default 604,800: a week. */
+  readonly maxHoldSeconds?: number | undefined
   /** Tiles and checkpoint follow a record within this time. Default 1000. */
   readonly checkpointIntervalMs?: number | undefined
   /** UTF-16 code units of lines, about, that may wait, beside those being written, before records are refused. Default 16,777,216. */
   readonly maxWaitingUnits?: number | undefined
+  /**
+   * Bytes of the disk that are kept for records of principals: with less free, refusals of strangers are counted and no longer written.
+   * Default 268,435,456.
+   */
+  readonly reservedBytes?: number | undefined
   /** How long `close` waits for each of its steps. Default 5000. */
   readonly closeTimeoutMs?: number | undefined
   /** Milliseconds since the epoch, for the log's own records. Default `Date.now`. */
@@ -87,11 +95,13 @@ export const readLogOptions = object({
   origin: anyThat((value): value is string => typeof value === 'string' && isKeyName(value), 'a name without spaces, control characters and +'),
   signer: havingMethods<Signer>('sign'),
   identities: optional(havingMethods<Identities>('principal', 'flush')),
-  durability: withDefault(oneOf('before-response', 'async'), 'before-response'),
+  durability: withDefault(oneOf<Durability>('before-response', 'async', 'best-effort'), 'before-response'),
+  reservedBytes: withDefault(integer({ min: 0 }), 268_435_456),
   maxSegmentBytes: withDefault(integer({ min: 1, max: 4_294_967_296 }), 67_108_864),
   maxSegmentSeconds: withDefault(integer({ min: 1 }), 86_400),
   compressSegments: withDefault(boolean, false),
   retainSeconds: optional(integer({ min: 1 })),
+  maxHoldSeconds: withDefault(integer({ min: 0 }), 604_800),
   checkpointIntervalMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 1000),
   maxWaitingUnits: withDefault(integer({ min: 1 }), 16_777_216),
   closeTimeoutMs: withDefault(integer({ min: 1, max: 2_147_483_647 }), 5000),

@@ -1,8 +1,10 @@
+import { statfs } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
 import { lockFolder, makePrivateFolder, type Lock } from '../files.ts'
-import { createAppender, type AppendDone, type Appender } from './appender.ts'
+import { createAppender, type AppendDone, type Appender, type Durability } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { keepHourly } from './kept-checkpoints.ts'
+import { createHolds, type LogHold } from './holds.ts'
 import { readLogOptions, type LogOptions, type ReadLogOptions } from './log-options.ts'
 import { formatVerifierKey, parseVerifierKey } from './note.ts'
 import { createPublisher } from './publisher.ts'
@@ -19,15 +21,28 @@ export interface AuditLog {
   /**
    * Appends a record under the next seq, without a gap. `done` is called once: with the seq, or with
    * FMG_ERR_AUDIT_UNAVAILABLE when the record is not in the log and will not be. At once (before `append` returns) when the
-   * record is refused because too many wait, when the log is closed, and always in `async` mode.
+   * record is refused because too many wait, when the log is closed, and always for `async` and `best-effort` records; of one of the latter that was
+   * dropped the seq is -1.
    * Never throws, whatever the record holds.
+   * @param durability of this record; default: that of the log.
    */
-  append (record: AuditRecord, done: AppendDone): void
+  append (record: AuditRecord, done: AppendDone, durability?: Durability): void
+  /** Whether so little of the disk is free that what is left is kept for records of principals. */
+  isLow (): Promise<boolean>
   /**
    * Publishes a checkpoint that covers everything appended before, now instead of within the interval.
    * @throws FMG_ERR_AUDIT_UNAVAILABLE, or what the signer or the file system says.
    */
   checkpoint (): Promise<Checkpoint>
+  /**
+   * For what mirrors the log: tells when more is durable, and keeps the segments that it still needs.
+   * @param from the seq that it needs first.
+   */
+  follow (from: number, onDurable: () => void): LogHold
+  /** The log's folder. */
+  readonly directory: string
+  /** Names the log. */
+  readonly origin: string
   /** Records that are durable. */
   readonly size: number
   /** What verifies the checkpoints: C2SP signed-note `vkey`. */
@@ -83,7 +98,8 @@ interface LogParts {
 
 async function startLog ({ settings, verifierKey, lock, recovered, segments }: LogParts): Promise<AuditLog> {
   const { tree, published, repairs } = recovered
-  const appender = createAppender({ ...settings, segments, tree })
+  const holds = createHolds()
+  const appender = createAppender({ ...settings, segments, tree, onDurable: holds.tell })
   const witnesses = createWitnesses(settings)
   const publisher = createPublisher({
     ...settings, tree, key: parseVerifierKey(verifierKey), last: published, onCheckpoint, keep: keepHourly(settings.directory, settings.clock)
@@ -133,20 +149,24 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   else if (tree.size > published.size || repairs.length > 0) schedule.wake()
   // Whoever closed it last may not have lived to hear of a witness.
   else witnesses.offer(published)
-  const upkeep = startUpkeep({ ...settings, append: (record, done) => { appender.append(record, done) }, checkpoint })
+  const upkeep = startUpkeep({ ...settings, held: holds.passed, append: (record, done) => { appender.append(record, done) }, checkpoint })
   whenPublished = ({ size }) => { upkeep.wake(size) }
   upkeep.wake(published?.size ?? 0)
 
   return {
     verifierKey,
+    directory: settings.directory,
+    origin: settings.origin,
     checkpoint,
+    follow: holds.follow,
     get size () { return appender.size },
-    append (record, done) {
+    isLow: async () => await freeBytes(settings.directory) < settings.reservedBytes,
+    append (record, done, durability) {
       if (closing !== undefined) {
         done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-closed' }), -1)
         return
       }
-      appender.append(record, done)
+      appender.append(record, done, durability)
       schedule.wake()
     },
     close () {
@@ -154,6 +174,11 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
       return closing
     }
   }
+}
+
+async function freeBytes (directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
 }
 
 async function recordRepairs (appender: Appender, repairs: readonly Repair[], clock: () => number): Promise<void> {

@@ -16,6 +16,10 @@ export interface UpkeepOptions {
   readonly compressSegments: boolean
   /** How long records are kept; left out, for ever. */
   readonly retainSeconds: number | undefined
+  /** How much longer records are kept that something which follows the log has not had. */
+  readonly maxHoldSeconds: number
+  /** Everything before this seq has been passed by all that follow the log. */
+  readonly held: () => number
   readonly append: (record: AuditRecord, done: AppendDone) => void
   /** Publishes one that covers everything appended before. */
   readonly checkpoint: () => Promise<Checkpoint>
@@ -38,7 +42,7 @@ const pauseMs = 60_000
 const lookMs = 3_600_000
 
 /** Begins with what a crash has left unfinished. */
-export function startUpkeep ({ directory, compressSegments, retainSeconds, append, checkpoint, clock, onError }: UpkeepOptions): Upkeep {
+export function startUpkeep ({ directory, compressSegments, retainSeconds, maxHoldSeconds, held, append, checkpoint, clock, onError }: UpkeepOptions): Upkeep {
   const stopping = new AbortController()
   const times = new Map<number, number>()
   let published = 0
@@ -80,14 +84,19 @@ export function startUpkeep ({ directory, compressSegments, retainSeconds, appen
 
   async function compress (): Promise<void> {
     if (!compressSegments) return
-    for (const { file } of (await settled()).segments) if (!isCompressed(file)) await compressSegment(file, stopping.signal)
+    const { segments, next } = await settled()
+    // What follows the log reads on where it was in a file, and shippers have no other.
+    const count = next.filter(({ firstSeq }) => firstSeq <= held()).length
+    for (const { file } of segments.slice(0, count)) if (!isCompressed(file)) await compressSegment(file, stopping.signal)
   }
 
   /** The record is durable and under a published checkpoint before anything is deleted. */
   async function retire (): Promise<void> {
     if (retainSeconds === undefined) return
     const { segments: [first], next } = await settled()
-    const before = await lastDue(next, clock() - retainSeconds * 1000)
+    const until = clock() - retainSeconds * 1000
+    const overdue = await lastDue(next, until - maxHoldSeconds * 1000) ?? 0
+    const before = await lastDue(next.filter(({ firstSeq }) => firstSeq <= Math.max(overdue, held())), until)
     if (first === undefined || before === undefined) return
     const root = fromDigest(await tileHashes(directory, published)(0, before)).toString('base64')
     const seq = await record({ timestamp: new Date(clock()).toISOString(), action: retireAction, status: 'success', reason: 'retention', detail: { before, root } })

@@ -26,13 +26,19 @@ export interface Arguments {
 
 /**
  * Reads the words of a command.
- * @param positionals names of the positional words, each required.
+ * @param positionals names of the positional words, each required; the last may stand for several, at least one, when it ends in `…`.
  * @throws UsageError for an unknown option, a missing word or one too many.
  */
 export function readArguments (words: readonly string[], options: Options, positionals: readonly string[] = []): Arguments {
   const parsed = parse(words, { ...options, json: { type: 'boolean' } })
-  if (parsed.positionals.length !== positionals.length) throw new UsageError(`${positionals.length} words wanted (${positionals.join(' ')}), ${parsed.positionals.length} given`)
-  const values = { ...parsed.values, ...Object.fromEntries(positionals.map((name, index) => [name, parsed.positionals[index]])) }
+  const isOpen = positionals.at(-1)?.endsWith('…') === true
+  if (isOpen ? parsed.positionals.length < positionals.length : parsed.positionals.length !== positionals.length) {
+    throw new UsageError(`${positionals.length} words wanted (${positionals.join(' ')}), ${parsed.positionals.length} given`)
+  }
+  const values = {
+    ...parsed.values,
+    ...Object.fromEntries(positionals.map((name, index) => [name, name.endsWith('…') ? parsed.positionals.slice(index) : parsed.positionals[index]]))
+  }
   const text = (name: string): string | undefined => {
     const value = values[name]
     return typeof value === 'string' ? value : undefined

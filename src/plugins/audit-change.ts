@@ -5,7 +5,7 @@ import { guardError } from '../errors.ts'
 import type { CredentialChange } from './audit-entry.ts'
 
 /**
- * Writes a record of a change; resolves when it is as durable as the log makes records.
+ * Writes a record of a change; resolves when it is durable, whatever the log's `durability` is.
  * @throws FMG_ERR_AUDIT_UNAVAILABLE
  */
 export async function appendChange (log: AuditLog, record: AuditRecord): Promise<void> {
@@ -13,7 +13,7 @@ export async function appendChange (log: AuditLog, record: AuditRecord): Promise
     log.append(record, (error) => {
       if (error === null) resolve()
       else reject(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-unavailable', cause: error, headers: { 'retry-after': '5' } }))
-    })
+    }, 'before-response')
   })
 }
 

@@ -12,6 +12,7 @@ import { addressDigests } from './address-digests.ts'
 import { changeWriter } from './audit-change.ts'
 import { AuditEntry, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
+import { durabilityOf, readEvents, type EventClasses } from './event-classes.ts'
 import { factsWriter } from './facts.ts'
 import { judged } from './judgement.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
@@ -44,6 +45,8 @@ export interface AuditOptions {
    * away is worked out in docs/anomaly.md. Default: none are taken.
    */
   readonly sketches?: SketcherOptions
+  /** Which records answers wait for. Default: all of them, or as the log's `durability` says. */
+  readonly events?: EventClasses | undefined
 }
 
 const closeTimeoutMs = 1000
@@ -52,18 +55,19 @@ const readOptions = object({
   log: havingMethods<AuditLog>('append', 'close'),
   identities: havingMethods<Identities>('principal', 'credential'),
   principalAttributes: withDefault(listOf(string()), []),
-  sketches: optional(readSketcherOptions)
+  sketches: optional(readSketcherOptions),
+  events: readEvents
 })
 
 /**
- * A record for every request of this scope, durable before its answer leaves (or as the log's `durability` says).
+ * A record for every request of this scope, durable before its answer leaves (or as `events` and the log's `durability` say).
  * Register it first: what is refused before it leaves no record.
  */
 export const audit = fp(async function audit (app: FastifyInstance, options: AuditOptions): Promise<void> {
   checkOrder(app, 'audit')
-  const { log: given, identities, principalAttributes, sketches } = readOptions(options, 'audit')
+  const { log: given, identities, principalAttributes, sketches, events } = readOptions(options, 'audit')
   const { log, whenRecorded } = tellingLog(given)
-  const refused = strangers(log, identities)
+  const refused = strangers(log, identities, { durability: durabilityOf(events, 'unauthenticated') })
   const running = turnstile()
   const facts = factsWriter(log, { principalAttributes })
   const noteChange = changeWriter(log, identities)
@@ -124,6 +128,8 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
       // No answer without its record: what the handler made does not leave. The refusal itself leaves unrecorded, until `close` tries again.
       request.audit = null
       entry.reason = 'audit-unavailable'
+      // Of an answer that was an error already Fastify would keep the status.
+      void reply.code(503).header('retry-after', '5')
       done(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: entry.reason, cause: error, headers: { 'retry-after': '5' } }))
     })
   })
@@ -136,7 +142,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   app.addHook('onClose', async () => {
     // The server has closed its connections, but the events that say so may still be on their way.
     await running.empty(closeTimeoutMs)
-    refused.flush()
+    await refused.flush()
     await log.close()
     await identities.close()
   })
@@ -165,9 +171,10 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   function append (entry: AuditEntry, request: FastifyRequest, outcome: Outcome, done: (error: Error | null) => void): void {
     entry.recorded = outcome
     log.append(recordOf(entry, request, outcome, pseudonymsOf(entry, request)), (error, seq) => {
-      if (error === null) entry.seq = seq
+      // Of a record that was dropped there is none to amend.
+      if (seq !== -1) entry.seq = seq
       done(error)
-    })
+    }, durabilityOf(events, outcome.status))
   }
 
   /** A stream's digest is known only after its answer has begun: it has no receipt. */

@@ -80,7 +80,12 @@ export function factsWriter (log: AuditLog, { principalAttributes, maxRemembered
     digests.set(key, digest)
     if (written.has(digest)) return digest
     written.add(digest)
-    log.append({ timestamp: new Date().toISOString(), action: 'facts', status: 'success', user_id: principal.user, facts: digest, detail }, () => {})
+    log.append({ timestamp: new Date().toISOString(), action: 'facts', status: 'success', user_id: principal.user, facts: digest, detail }, (_error, seq) => {
+      if (seq !== -1) return
+      // It is not in the log: the next record that names it writes it again.
+      written.delete(digest)
+      digests.delete(key)
+    })
     return digest
   }
 

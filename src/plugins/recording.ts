@@ -26,11 +26,11 @@ export interface Recording {
 /** A log that tells of what it took in. */
 export function tellingLog (log: AuditLog): Pick<Recording, 'log' | 'whenRecorded'> {
   const listeners: RecordListener[] = []
-  const append: AuditLog['append'] = (record, done) => {
+  const append: AuditLog['append'] = (record, done, durability) => {
     log.append(record, (error, seq) => {
       done(error, seq)
-      if (error === null) for (const tell of listeners) tell(record, seq)
-    })
+      if (seq !== -1) for (const tell of listeners) tell(record, seq)
+    }, durability)
   }
   return {
     whenRecorded (listener) { listeners.push(listener) },

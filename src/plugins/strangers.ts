@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { Durability } from '../audit/appender.ts'
 import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import type { AuditRecord, RecordStatus } from '../audit/record.ts'
@@ -8,8 +9,13 @@ import { isPublic } from './route-rules.ts'
 /** Refusals before authentication, counted: one line an address prefix, reason and second, so that a flood of strangers cannot fill the disk. */
 export interface Strangers {
   count (request: FastifyRequest, refusal: Refusal): void
-  /** Writes what has been counted so far. */
-  flush (): void
+  /** Writes what has been counted so far, as far as the disk has room for it. */
+  flush (): Promise<void>
+}
+
+export interface StrangersOptions {
+  readonly durability?: Durability | undefined
+  readonly intervalMs?: number
 }
 
 /** How a stranger was refused. */
@@ -34,16 +40,31 @@ const maxTallies = 1000
 // The owner of the key under which addresses are digested: no principal has an empty id.
 const nobody = ''
 
-/** @param intervalMs how often tallies are written. */
-export function strangers (log: AuditLog, identities: Identities, intervalMs = 1000): Strangers {
+/** @param options `durability` of the tallies' records, and how often they are written: by default every second. */
+export function strangers (log: AuditLog, identities: Identities, { durability, intervalMs = 1000 }: StrangersOptions = {}): Strangers {
   const tallies = new Map<string, Tally>()
   let timer: NodeJS.Timeout | undefined
+  /** Refusals of which no record could be written. */
+  let untold = 0
 
-  function flush (): void {
+  async function flush (): Promise<void> {
     clearTimeout(timer)
     timer = undefined
-    for (const { first, count } of tallies.values()) log.append({ ...first, count }, () => {})
+    const counted = [...tallies.values()]
     tallies.clear()
+    // What can be asked without end must not take the room of what principals do. A disk that does not answer is full.
+    if (await log.isLow().catch(() => true)) {
+      for (const { count } of counted) untold += count
+      return
+    }
+    const told = untold
+    untold = 0
+    if (told > 0) write({ timestamp: new Date().toISOString(), action: 'authenticate', status: 'unauthenticated', reason: 'disk-low' }, told)
+    for (const { first, count } of counted) write(first, count)
+  }
+
+  function write (record: AuditRecord, count: number): void {
+    log.append({ ...record, count }, (error) => { if (error !== null) untold += count }, durability)
   }
 
   return {
@@ -56,7 +77,7 @@ export function strangers (log: AuditLog, identities: Identities, intervalMs = 1
         tally.count++
         return
       }
-      timer ??= setTimeout(flush, intervalMs).unref()
+      timer ??= setTimeout(() => { void flush() }, intervalMs).unref()
       tallies.set(name, { first: firstOf(request, refusal, prefix), count: 1 })
     }
   }

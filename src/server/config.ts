@@ -16,9 +16,11 @@ import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { readTiers, tierShape, type TierOptions } from '../limits/tiers.ts'
+import { readEvents } from '../plugins/event-classes.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
+import { readSinks } from './sinks.ts'
 
 const defaultTiers = {
   trial: { windows: [{ name: 'minute', quota: 10, windowSeconds: 60 }], concurrency: { principal: 2 } },
@@ -83,11 +85,13 @@ const readLimits: Reader<ServerLimits> = (value, path) => {
 
 /** What each says is read here; its key where the log is opened. */
 const readWitnessAddress = object({ url: readUrl, verifierKey: string() })
+
 /** How the log is kept: as in {@link LogOptions}. */
 const logShape = {
   /** Names this node's log, by custom a URL without a scheme. Each of many nodes has its own; a log that was begun under one does not open under another. */
   origin: withDefault(string(), 'fastify-model-guard/local'),
-  durability: withDefault(oneOf<Durability>('before-response', 'async'), 'before-response'),
+  durability: withDefault(oneOf<Durability>('before-response', 'async', 'best-effort'), 'before-response'),
+  reservedBytes: optional(integer({ min: 0 })),
   maxSegmentBytes: optional(integer({ min: 1 })),
   maxSegmentSeconds: optional(integer({ min: 1 })),
   compressSegments: optional(boolean),
@@ -166,6 +170,10 @@ const readConfig = object({
   })),
   audit: allOptional({
     ...logShape,
+    /** Which records answers wait for, by class of event: as in {@link EventClasses}. Default: as `durability` says. */
+    events: readEvents,
+    /** Where the log is mirrored: as in {@link ServerSink}. Default: nowhere. */
+    sinks: readSinks,
     /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
     principalAttributes: withDefault(listOf(string()), []),
     /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */

@@ -36,6 +36,7 @@ import { openLimits, type OperatorLimits } from './open-limits.ts'
 import type { ServerKeys } from './open-keys.ts'
 import { openPolicy, openShadow, recordReloads } from './open-policy.ts'
 import { sendError } from './send-error.ts'
+import { openSinks } from './sinks.ts'
 import { recordModeChange, sharedLimits, type SharedLimits } from './shared-limiter.ts'
 import { readTls, reloadTls, type TlsFiles } from './tls-files.ts'
 import { announceTokens, offerTokens, openTokens, withTokens } from './tokens.ts'
@@ -107,6 +108,13 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   await announceTokens(app, tokens, config)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
+  try {
+    await openSinks(app, config, data, audit.log)
+  } catch (error) {
+    await audit.log.close()
+    await audit.identities.close()
+    throw error
+  }
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
   await app.register(modelGuard, { ...options, audit })
@@ -146,12 +154,12 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
-async function auditOf ({ audit: { principalAttributes, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+async function auditOf ({ audit: { principalAttributes, events, sinks, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
   const identities = await openIdentities({ file: data.identities })
   try {
     const log = await openLog({ directory: data.audit, signer: await signerFromFile(data.logKey), identities, ...settings })
     await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
-    return { log, identities, principalAttributes }
+    return { log, identities, principalAttributes, events }
   } catch (error) {
     await identities.close()
     throw error

@@ -12,6 +12,8 @@ export interface DataFolder {
   readonly policy: string
   readonly models: string
   readonly audit: string
+  /** How far the sinks of the log are. */
+  readonly sinkPositions: string
   /** What verifies the log's checkpoints, for auditors. */
   readonly verifierKey: string
   /** Keys and the map from pseudonyms to people: everything an auditor must not be given. */
@@ -37,6 +39,7 @@ export function dataFolder (root: string): DataFolder {
     policy: path.join(root, 'policy.yaml'),
     models: path.join(root, 'models'),
     audit: path.join(root, 'audit'),
+    sinkPositions: path.join(root, 'audit-sinks'),
     verifierKey: path.join(root, 'audit.vkey'),
     secrets,
     pepper: path.join(secrets, 'pepper'),

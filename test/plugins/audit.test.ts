@@ -137,7 +137,7 @@ t.test('a flood of addresses is counted as one from a bound on', async (t) => {
   const refused = strangers(log, identities)
   const refusal = { status: 'unauthenticated', httpStatus: 401, reason: 'credential-missing' } as const
   for (let index = 0; index < 1500; index++) refused.count({ ip: `10.${index >> 8}.${index & 255}.1`, id: `req-${index}` } as FastifyRequest, refusal)
-  refused.flush()
+  await refused.flush()
   await log.close()
   const counts = recordsIn(folder).map((record) => record['count'])
   t.equal(counts.length, 1001)
