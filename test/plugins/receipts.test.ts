@@ -172,6 +172,14 @@ t.test('a record that no checkpoint covers yet is asked for again, by whose it i
   t.equal((await get(seq, bob)).statusCode, 404)
 })
 
+t.test('where nothing is refused, nobody has no receipts still', async (t) => {
+  const { get, make } = await guarded(t, { mode: 'observe' })
+  const { seq } = await make()
+  t.equal((await get(seq, {})).statusCode, 404)
+  t.equal((await get(seq + 1000, {})).statusCode, 404)
+  t.equal((await get(seq, ann)).statusCode, 200)
+})
+
 t.test('what is said of a request later is in no receipt', async (t) => {
   const { app, folder, make, get, verifierKey } = await guarded(t)
   const { seq } = await make({ url: '/changed' })
@@ -189,6 +197,7 @@ t.test('what is promised is forgotten from the oldest on', async (t) => {
   t.equal(isPromised(log, 0, 'u'), false)
   t.equal(isPromised(log, 1, 'u'), true)
   t.equal(isPromised(log, 1, 'v'), false)
+  t.equal(isPromised(log, -1, undefined), false)
 })
 
 t.test('the commitment names the key of its month, and no plain digest stands in the log', async (t) => {
