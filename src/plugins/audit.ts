@@ -188,8 +188,8 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   /** Tells whoever asked for a receipt by which number it will be had. What is said of the request later is in no receipt. */
   function giveNumber (entry: AuditEntry, reply: FastifyReply): void {
     const { committed, seq, identity } = entry
-    if (committed === undefined || seq === undefined || identity === undefined) return
     entry.committed = undefined
+    if (committed === undefined || seq === undefined || identity === undefined) return
     promiseReceipt(log, seq, identity.pseudonym)
     void reply.header(seqHeader, seq)
   }

@@ -5,19 +5,11 @@ import { proveRecord, readLine } from '../audit/prove-record.ts'
 import { parseRecord, type LoggedRecord } from '../audit/read-records.ts'
 import { receiptFormat, type Receipt } from '../audit/receipt.ts'
 import { guardError } from '../errors.ts'
-import { object, string } from '../options.ts'
 import { judging } from './judgement.ts'
 import { pluginName } from './pipeline.ts'
 import { isPromised } from './receipt-request.ts'
 import { recording } from './recording.ts'
 import { fixed, resource } from './resource.ts'
-
-export interface ReceiptsOptions {
-  /** The log's folder. */
-  readonly directory: string
-}
-
-const readOptions = object({ directory: string() })
 
 /** Permission `audit:read`. */
 const readsAudit = { action: 'read', resource: resource('audit', fixed('all')) }
@@ -29,9 +21,9 @@ type Numbered = FastifyRequest<{ Params: { seq: string } }>
  * whoever may read the log (permission `audit:read`); for everybody else there is no such record. 503 until a checkpoint covers it, which is within the log's interval.
  * Register it after the guard.
  */
-export const receipts = fp(async function receipts (app: FastifyInstance, options: ReceiptsOptions): Promise<void> {
-  const { directory } = readOptions(options, 'receipts')
+export const receipts = fp(async function receipts (app: FastifyInstance): Promise<void> {
   const { log, identities } = app[recording]
+  const { directory } = log
 
   app.get('/audit/proof/:seq', { config: { access: 'authenticated' } }, async (request: Numbered, reply) => {
     void reply.header('cache-control', 'no-store')

@@ -44,7 +44,7 @@ async function guarded (t: Test, more: Parameters<typeof guardOptions>[0] = {}):
   t.teardown(() => app.close())
   const options = { log, identities }
   await app.register(modelGuard, guardOptions({ audit: options, ...more }))
-  await app.register(receipts, { directory: path.join(folder, 'audit') })
+  await app.register(receipts)
   app.post('/models/:model', { config: predict }, async () => ({ out: 1 }))
   app.post('/buffer', { config: { access: 'authenticated' } }, async () => Buffer.from([0, 255, 10]))
   app.get('/plain', { config: { access: 'authenticated' } }, async () => 'plain')
