@@ -12,9 +12,10 @@ export interface LogProblem {
   readonly what: string
 }
 
-/** Leaves out what only repeats of a whole subtree what is known of a record in it. */
+/** Says everything once, and leaves out what only repeats of a whole subtree what is known of a record in it. */
 export function mostPrecise (problems: readonly LogProblem[]): LogProblem[] {
-  return problems.filter(({ seq, records }) => seq === undefined || records === undefined || !problems.some((other) =>
+  const once = [...new Map(problems.map((problem) => [`${problem.seq ?? ''} ${problem.what}`, problem])).values()]
+  return once.filter(({ seq, records }) => seq === undefined || records === undefined || !problems.some((other) =>
     other.seq !== undefined && other.seq >= seq && other.seq < seq + records && (other.records ?? 1) < records))
 }
 

@@ -30,14 +30,15 @@ export function formatTlogProof ({ extra, index, hashes, checkpoint }: TlogProof
 export function parseTlogProof (text: string): TlogProof {
   const end = text.indexOf('\n\n')
   if (end === -1) throw malformed('without a blank line before the checkpoint')
-  const [first, ...lines] = text.slice(0, end).split('\n')
+  const [first, second = '', ...others] = text.slice(0, end).split('\n')
   if (first !== header) throw malformed(`that does not begin with ${header}`)
-  const extra = lines[0]?.startsWith('extra ') === true ? decodeBase64(lines.shift()?.slice(6) ?? '') : null
+  const extra = second.startsWith('extra ') ? decodeBase64(second.slice(6)) : null
   if (extra === undefined || extra?.length === 0) throw malformed('with malformed extra data')
-  const [, index = ''] = /^index (0|[1-9][0-9]*)$/.exec(lines.shift() ?? '') ?? []
+  const [third = '', ...hashes] = extra === null ? [second, ...others] : others
+  const [, index = ''] = /^index (0|[1-9][0-9]*)$/.exec(third) ?? []
   if (index === '' || !Number.isSafeInteger(Number(index))) throw malformed('with a malformed index')
-  if (lines.length > maxHashes) throw malformed(`of more than ${maxHashes} hashes`)
-  return { ...extra !== null && { extra }, index: Number(index), hashes: lines.map(readHash), checkpoint: text.slice(end + 2) }
+  if (hashes.length > maxHashes) throw malformed(`of more than ${maxHashes} hashes`)
+  return { ...extra !== null && { extra }, index: Number(index), hashes: hashes.map(readHash), checkpoint: text.slice(end + 2) }
 }
 
 function readHash (line: string): Buffer {

@@ -121,7 +121,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     entry.committed = committed(entry, request, stream ?? payload)
     append(entry, request, outcome, (error) => {
       if (error === null) {
-        giveNumber(entry, request, reply)
+        giveNumber(entry, reply)
         release(stream ?? payload, request, reply, done)
         return
       }
@@ -186,11 +186,12 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   }
 
   /** Tells whoever asked for a receipt by which number it will be had. What is said of the request later is in no receipt. */
-  function giveNumber (entry: AuditEntry, request: FastifyRequest, reply: FastifyReply): void {
-    if (entry.committed === undefined || entry.seq === undefined) return
+  function giveNumber (entry: AuditEntry, reply: FastifyReply): void {
+    const { committed, seq, identity } = entry
     entry.committed = undefined
-    promiseReceipt(log, entry.seq, entry.identity?.pseudonym)
-    void reply.header(seqHeader, entry.seq)
+    if (committed === undefined || seq === undefined || identity === undefined) return
+    promiseReceipt(log, seq, identity.pseudonym)
+    void reply.header(seqHeader, seq)
   }
 
   function identityOf (entry: AuditEntry, { id }: Principal): Identity {

@@ -26,7 +26,7 @@ const maxPromised = 100_000
 const promised = new WeakMap<AuditLog, Map<number, string>>()
 
 /** Notes whose record a number is: until a checkpoint covers it, it cannot be read again. */
-export function promiseReceipt (log: AuditLog, seq: number, pseudonym = ''): void {
+export function promiseReceipt (log: AuditLog, seq: number, pseudonym: string): void {
   const records = promised.get(log) ?? new Map<number, string>()
   promised.set(log, records)
   records.set(seq, pseudonym)
@@ -37,6 +37,6 @@ export function promiseReceipt (log: AuditLog, seq: number, pseudonym = ''): voi
 }
 
 /** Whether this number was promised to this principal. */
-export function isPromised (log: AuditLog, seq: number, pseudonym: string): boolean {
-  return promised.get(log)?.get(seq) === pseudonym
+export function isPromised (log: AuditLog, seq: number, pseudonym: string | undefined): boolean {
+  return pseudonym !== undefined && promised.get(log)?.get(seq) === pseudonym
 }

@@ -5,19 +5,11 @@ import { proveRecord, readLine } from '../audit/prove-record.ts'
 import { parseRecord, type LoggedRecord } from '../audit/read-records.ts'
 import { receiptFormat, type Receipt } from '../audit/receipt.ts'
 import { guardError } from '../errors.ts'
-import { object, string } from '../options.ts'
 import { judging } from './judgement.ts'
 import { pluginName } from './pipeline.ts'
 import { isPromised } from './receipt-request.ts'
 import { recording } from './recording.ts'
 import { fixed, resource } from './resource.ts'
-
-export interface ReceiptsOptions {
-  /** The log's folder. */
-  readonly directory: string
-}
-
-const readOptions = object({ directory: string() })
 
 /** Permission `audit:read`. */
 const readsAudit = { action: 'read', resource: resource('audit', fixed('all')) }
@@ -29,42 +21,37 @@ type Numbered = FastifyRequest<{ Params: { seq: string } }>
  * whoever may read the log (permission `audit:read`); for everybody else there is no such record. 503 until a checkpoint covers it, which is within the log's interval.
  * Register it after the guard.
  */
-export const receipts = fp(async function receipts (app: FastifyInstance, options: ReceiptsOptions): Promise<void> {
-  const { directory } = readOptions(options, 'receipts')
+export const receipts = fp(async function receipts (app: FastifyInstance): Promise<void> {
   const { log, identities } = app[recording]
+  const { directory } = log
 
   app.get('/audit/proof/:seq', { config: { access: 'authenticated' } }, async (request: Numbered, reply) => {
     void reply.header('cache-control', 'no-store')
     const seq = seqOf(request.params.seq)
     const line = await readLine(directory, seq)
-    const record = line === undefined ? undefined : parseRecord(line)
     const { principal } = request
-    const pseudonym = principal === null ? undefined : identities.pseudonymOf(principal.id)
-    // Who has no pseudonym yet has no record; those of strangers have none either.
-    const own = principal === null || pseudonym === undefined || record?.user_id !== pseudonym ? undefined : open(record, principal.id)
-    if (own !== undefined) return { ...await proven(seq), ...own }
-    if (await mayReadAudit(request)) {
-      if (record !== undefined) return await proven(seq)
-      if (seq < log.size) throw guardError('FMG_ERR_PROOF_PENDING', pending)
+    if (line !== undefined) {
+      const own = principal === null ? undefined : open(parseRecord(line), principal.id)
+      if (own !== undefined || await mayReadAudit(request)) return { ...await proven(seq, line), ...own }
+    } else if ((principal !== null && isPromised(log, seq, identities.pseudonymOf(principal.id))) || (seq < log.size && await mayReadAudit(request))) {
+      throw guardError('FMG_ERR_PROOF_PENDING', { reason: 'proof-pending', headers: { 'retry-after': '1' } })
     }
-    if (pseudonym !== undefined && isPromised(log, seq, pseudonym)) throw guardError('FMG_ERR_PROOF_PENDING', pending)
     throw guardError('FMG_ERR_RECORD_UNKNOWN', { reason: 'record-unknown' })
   })
 
-  async function proven (seq: number): Promise<Receipt> {
-    const { line, proof } = await proveRecord({ directory, seq })
-    return { format: receiptFormat, record: Buffer.from(line ?? []).toString(), proof }
+  async function proven (seq: number, record: string): Promise<Receipt> {
+    const { proof } = await proveRecord({ directory, seq })
+    return { format: receiptFormat, record, proof }
   }
 
-  /** What opens a record's commitment; `undefined` where no receipt was asked for. */
-  function open ({ commitment = '', opening = '' }: LoggedRecord, principalId: string): Pick<Receipt, 'key' | 'opened'> | undefined {
+  /** What opens a record's commitment, which a key of this principal alone does; `undefined` where there is none. */
+  function open (record: LoggedRecord | undefined, principalId: string): Pick<Receipt, 'key' | 'opened'> | undefined {
+    const [commitment, opening] = [record?.commitment ?? '', record?.opening ?? '']
     const digests = identities.digestsOf(principalId, commitmentKeyId(commitment) ?? '')
     const made = digests === undefined ? null : openCommitment({ commitment, opening }, principalId, digests)
     return made === null ? undefined : { key: made.key.toString('base64url'), opened: made.opened }
   }
 }, { name: 'fastify-model-guard/receipts', fastify: '5.x', dependencies: [pluginName('audit'), pluginName('authorize')] })
-
-const pending = { reason: 'proof-pending', headers: { 'retry-after': '1' } }
 
 /** A number that no record has, where it is none. */
 function seqOf (text: string): number {

@@ -120,7 +120,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   await app.register(modelGuard, { ...options, audit })
   await recordModels(app, audit.log)
   await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
-  await app.register(receipts, { directory: data.audit })
+  await app.register(receipts)
   await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
   await offerTokens(app, tokens)
   await offerLogin(app, config, tokens, sessions)

@@ -169,7 +169,7 @@ t.test('a proof is written and read as C2SP tlog-proof says', async (t) => {
   const many = (count: number): string => `c2sp.org/tlog-proof@v1\nindex 0\n${`${hash.toString('base64')}\n`.repeat(count)}\nc`
   t.equal(parseTlogProof(many(63)).hashes.length, 63)
   for (const [wrong, what] of [
-    ['', /blank line/], [text.replace('\n\n', '\n'), /malformed hash/], [text.replaceAll('\n\n', '\n'), /blank line/], [text.replace('@v1', '@v2'), /begin with/], [` ${text}`, /begin with/],
+    ['', /blank line/], ['c2sp.org/tlog-proof@v1\n\nc', /index/], ['c2sp.org/tlog-proof@v1\nextra bW9yZQ==\n\nc', /index/], [text.replace('\n\n', '\n'), /malformed hash/], [text.replaceAll('\n\n', '\n'), /blank line/], [text.replace('@v1', '@v2'), /begin with/], [` ${text}`, /begin with/],
     [text.replace('extra bW9yZQ==', 'extra bW9yZQ'), /extra/], [text.replace('extra bW9yZQ==', 'extra '), /extra/], [text.replace('extra ', 'other '), /index/],
     [text.replace('index 73894', 'index 073894'), /index/], [text.replace('index 73894', 'index -1'), /index/], [text.replace('index 73894', 'an index 73894'), /index/], [text.replace('index 73894', 'index 9007199254740992'), /index/],
     [text.replace('index 73894\n', ''), /index/], [text.replace('index 73894\n', 'index 1\nindex 1\n'), /hash/], [text.replace('FU=\n', 'FU\n'), /hash/],

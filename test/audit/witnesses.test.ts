@@ -11,6 +11,7 @@ import { proveRecord } from '../../src/audit/prove-record.ts'
 import { verifyLog } from '../../src/audit/verify-log.ts'
 import { verifyProof } from '../../src/audit/verify-proof.ts'
 import { submitCheckpoint } from '../../src/audit/witness-client.ts'
+import { createWitnesses } from '../../src/audit/witnesses.ts'
 import { isGuardError } from '../../src/errors.ts'
 import { until } from '../helpers/until.ts'
 import { cosigner, startWitness, type TestWitness } from '../helpers/witness.ts'
@@ -155,6 +156,17 @@ t.test('a witness that hangs or fails is in nobody\'s way, and is asked again', 
   t.equal(witness.seen?.size, 10)
   t.match(errors, [{ code: 'FMG_ERR_WITNESS', reason: 'witness-unavailable', message: /witness.example\/w1 cannot be reached/ }, { message: /answers 500/ }])
   t.match(await verifyLog({ directory, verifierKey, witnesses: [witness.verifierKey] }), { ok: true, witnessedSize: 10 })
+})
+
+t.test('whatever is thrown while a witness is asked is told as an error', async (t) => {
+  const { directory, checkpoint, witness } = await ask(t)
+  const errors: Error[] = []
+  const place = { url: witness.url, key: parseWitnessKey(witness.verifierKey) }
+  const clock = (): number => { throw Object('no time') as Error }
+  const witnesses = createWitnesses({ directory, witnesses: [place], witnessIntervalMs: 1000, witnessTimeoutMs: 5000, clock, onError: (error) => { errors.push(error) } })
+  witnesses.offer(checkpoint)
+  await witnesses.close()
+  t.match(errors[0], { message: 'a witness could not be asked' })
 })
 
 t.test('a witness is asked once an interval, and when the log closes', async (t) => {

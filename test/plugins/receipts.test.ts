@@ -44,7 +44,7 @@ async function guarded (t: Test, more: Parameters<typeof guardOptions>[0] = {}):
   t.teardown(() => app.close())
   const options = { log, identities }
   await app.register(modelGuard, guardOptions({ audit: options, ...more }))
-  await app.register(receipts, { directory: path.join(folder, 'audit') })
+  await app.register(receipts)
   app.post('/models/:model', { config: predict }, async () => ({ out: 1 }))
   app.post('/buffer', { config: { access: 'authenticated' } }, async () => Buffer.from([0, 255, 10]))
   app.get('/plain', { config: { access: 'authenticated' } }, async () => 'plain')
@@ -172,6 +172,14 @@ t.test('a record that no checkpoint covers yet is asked for again, by whose it i
   t.equal((await get(seq, bob)).statusCode, 404)
 })
 
+t.test('where nothing is refused, nobody has no receipts still', async (t) => {
+  const { get, make } = await guarded(t, { mode: 'observe' })
+  const { seq } = await make()
+  t.equal((await get(seq, {})).statusCode, 404)
+  t.equal((await get(seq + 1000, {})).statusCode, 404)
+  t.equal((await get(seq, ann)).statusCode, 200)
+})
+
 t.test('what is said of a request later is in no receipt', async (t) => {
   const { app, folder, make, get, verifierKey } = await guarded(t)
   const { seq } = await make({ url: '/changed' })
@@ -189,6 +197,7 @@ t.test('what is promised is forgotten from the oldest on', async (t) => {
   t.equal(isPromised(log, 0, 'u'), false)
   t.equal(isPromised(log, 1, 'u'), true)
   t.equal(isPromised(log, 1, 'v'), false)
+  t.equal(isPromised(log, -1, undefined), false)
 })
 
 t.test('the commitment names the key of its month, and no plain digest stands in the log', async (t) => {

@@ -34,6 +34,11 @@ t.test('a prediction has a receipt, which its holder verifies offline', async (t
   writeFileSync(at('receipt'), await receipt.text())
   t.same(Object.keys(await (await fetchReceipt(server.keys.admin)).json() as object), ['format', 'record', 'proof'])
   t.equal((await ask(server.keys.analyst)).headers.get('audit-seq'), null)
+  const other = await fetch(`${server.url}/v2`, { headers: { 'x-api-key': server.keys.analyst, 'audit-receipt': '?1' } })
+  const otherUrl = `${server.url}/audit/proof/${other.headers.get('audit-seq') ?? ''}`
+  let otherReceipt = await fetch(otherUrl, { headers: { 'x-api-key': server.keys.analyst } })
+  while (otherReceipt.status === 503) otherReceipt = await fetch(otherUrl, { headers: { 'x-api-key': server.keys.analyst } })
+  writeFileSync(at('other'), await otherReceipt.text())
   await stopServer(server.app)
 
   const verify = ['audit', 'verify-receipt', at('receipt'), '--verifier-key', server.data.verifierKey]
@@ -47,6 +52,7 @@ t.test('a prediction has a receipt, which its holder verifies offline', async (t
   t.match(held, { ok: true, origin: 'fastify-model-guard/local', record: { seq: Number(seq) }, opened: { output: /^sha256:/ }, held: { input: false, output: false } })
   t.match(await modelGuard(...verify), { stdout: /its input was held against nothing: give --input\nits output was held against nothing: give --output\n$/ })
 
+  t.match(await modelGuard('audit', 'verify-receipt', at('other'), '--verifier-key', server.data.verifierKey), { status: 0, stdout: /^model {6}none, version none, verified digest none/m })
   writeFileSync(at('witness.vkey'), witness.verifierKey)
   t.match(await modelGuard('audit', 'verify', server.data.audit, '--verifier-key', server.data.verifierKey, '--witness', at('witness.vkey')), { status: 0, stdout: /witnessed up to/ })
   const record = JSON.parse(readFileSync(at('receipt'), 'utf8')) as { record: string }
