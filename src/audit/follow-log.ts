@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -54,14 +55,15 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
   const reader = lineReader(log.directory)
   const closing = new AbortController()
   let next = await readPosition(positionFile)
-  let wake = (): void => {}
-  const hold = log.follow(next, () => { wake() })
-  const closed = new Promise<void>((resolve) => { closing.signal.addEventListener('abort', () => { resolve() }) })
+  const events = new EventEmitter<{ grown: [], closed: [] }>()
+  const hold = log.follow(next, () => { events.emit('grown') })
+  const closed = once(events, 'closed')
   const running = run()
 
   async function run (): Promise<void> {
     for (let pauseMs = retryMs; !closing.signal.aborted;) {
-      const grown = new Promise<void>((resolve) => { wake = resolve })
+      // Before it is looked, so that nothing that comes meanwhile is missed.
+      const grown = new Promise<void>((resolve) => { events.removeAllListeners('grown').once('grown', resolve) })
       try {
         if (!await deliver()) await Promise.race([grown, closed])
         pauseMs = retryMs
@@ -91,6 +93,7 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
     get next () { return next },
     async close (timeoutMs = 5000) {
       closing.abort()
+      events.emit('closed')
       const patience = new AbortController()
       await Promise.race([running, setTimeout(timeoutMs, undefined, { signal: patience.signal }).catch(() => {})])
       patience.abort()

@@ -68,7 +68,7 @@ export async function writeRetirement (directory: string, note: RetirementNote):
  */
 export async function retiredBefore (directory: string, size: number): Promise<number> {
   const note = await readRetirement(directory)
-  if (note === undefined || note.seq >= size) return 0
+  if (note === undefined) return 0
   const line = await readEntry(directory, note.seq, size)
   return line === undefined ? 0 : retirementIn(Buffer.from(line), 0, line.length)?.before ?? 0
 }

@@ -3,6 +3,7 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { followLog, type FollowLogOptions } from '../../src/audit/follow-log.ts'
 import { compressSegment } from '../../src/audit/compress-segment.ts'
+import { lineReader } from '../../src/audit/line-reader.ts'
 import type { AuditLog } from '../../src/audit/log.ts'
 import type { LineBatch, Sink } from '../../src/audit/sink.ts'
 import { append, appendAll, openTestLog, origin, readLines, record, segmentNames } from './log-fixture.ts'
@@ -195,4 +196,21 @@ t.test('a position that says nothing, and options that are none, are refused', a
   const given: unknown = { log, sink: {}, positionFile: where.positionFile }
   await t.rejects(followLog(given as FollowLogOptions), { code: 'FMG_ERR_OPTION_INVALID', message: /followLog\.sink/ })
   await log.close()
+})
+
+t.test('a line that is being written is not read, nor anything beyond what is durable', async (t) => {
+  const { directory } = place(t)
+  const log = await openTestLog(directory)
+  await appendAll(log, 0, 3)
+  await log.close()
+  const file = path.join(directory, 'segments', segmentNames(directory)[0] ?? '')
+  const whole = readFileSync(file, 'utf8')
+  writeFileSync(file, `${whole}{"action`)
+  const reader = lineReader(directory)
+  t.match(await reader.read(1, 9, 9), { firstSeq: 1, lines: whole.split('\n').slice(1, 3) })
+  t.equal(await reader.read(3, 9, 9), undefined)
+  t.match(await reader.read(0, 2, 9), { firstSeq: 0, lines: whole.split('\n').slice(0, 2) })
+  t.equal(await reader.read(2, 2, 9), undefined)
+  rmSync(file)
+  t.equal(await reader.read(0, 9, 9), undefined)
 })

@@ -10,6 +10,7 @@ import { pinoTransportSink, type PinoTransportSinkOptions } from '../../src/audi
 import { redisStreamSink } from '../../src/audit/redis-stream-sink.ts'
 import type { LineBatch } from '../../src/audit/sink.ts'
 import { startPrivateRedis } from '../../scripts/redis.js'
+import { run } from '../helpers/command.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { append, appendAll, openTestLog, readLines, record } from './log-fixture.ts'
@@ -182,4 +183,13 @@ t.test('a transport that fails or ends is a failure, and the next lines begin an
   await log.close()
   await t.rejects(pinoTransportSink({ target: '' }), { code: 'FMG_ERR_OPTION_INVALID' })
   await t.rejects((await pinoTransportSink({ target: path.join(folder, 'none.mjs') })).deliver(batch(0, 'a')))
+})
+
+t.test('a transport says when pino is missing', async (t) => {
+  const folder = t.testdir({
+    'hide.mjs': "import { register } from 'node:module'\nregister('data:text/javascript,' + encodeURIComponent(`export function resolve (name, context, next) { if (name === 'pino') throw new Error('hidden'); return next(name, context) }`))\n",
+    'open.mjs': `import { pinoTransportSink } from '${new URL('../../src/audit/pino-transport-sink.js', import.meta.url).href}'\nawait pinoTransportSink({ target: 'pino/file' }).catch(({ message }) => { console.log(message) })\n`
+  })
+  const { stdout } = await run(process.execPath, ['--import', path.join(folder, 'hide.mjs'), path.join(folder, 'open.mjs')])
+  t.equal(stdout, 'option invalid: a pino transport needs the package pino: npm install pino\n')
 })

@@ -1,9 +1,10 @@
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { formatVerifierKey } from '../../src/audit/note.ts'
-import { appendAll, openTestLog, segmentNames, signer } from '../audit/log-fixture.ts'
+import { appendAll, openTestLog, record, segmentNames, signer } from '../audit/log-fixture.ts'
 import { modelGuard } from '../helpers/command.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('the logs of many nodes are verified together, each by its own key, and none is passed over', async (t) => {
   const origins = ['node-1.example/audit', 'node-2.example/audit']
@@ -32,4 +33,18 @@ t.test('the logs of many nodes are verified together, each by its own key, and n
   t.match(await modelGuard('audit', 'verify', ...logs, '--verifier-key', at('keys')), { status: 1, stdout: /node-1: the log does NOT hold[^]*record 0 is missing[^]*node-2: the log holds/ })
   t.match(await modelGuard('audit', 'verify'), { status: 2, stderr: /1 words wanted \(FOLDER…\), 0 given/ })
   t.match(await modelGuard('audit', 'verify', ...logs, '--since', at('since')), { status: 2, stderr: /--since is the checkpoint of one log/ })
+})
+
+t.test('what is no longer kept is said', async (t) => {
+  const directory = path.join(t.testdir(), 'log')
+  let now = 0
+  const log = await openTestLog(directory, { clock: () => now, retainSeconds: 86_400 })
+  for (const day of [0, 2, 4]) {
+    now = day * 86_400_000
+    for (let index = 0; index < 300; index++) log.append({ ...record(index), timestamp: new Date(now).toISOString() }, () => {})
+    await log.checkpoint()
+  }
+  await until(() => existsSync(path.join(directory, 'retired')))
+  await log.close()
+  t.match(await modelGuard('audit', 'verify', directory), { status: 0, stdout: /the log holds: 901 records[^]*\nrecords before 300 are no longer kept, as a record in it says; their hashes are\n/ })
 })

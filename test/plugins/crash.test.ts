@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, truncateSync } from 'node:fs'
 import path from 'node:path'
@@ -9,7 +9,11 @@ import t, { type Test } from 'tap'
 import { openIdentities } from '../../src/audit/identities.ts'
 import { verifyLog } from '../../src/audit/verify-log.ts'
 import { recordsIn } from '../helpers/guard.ts'
+import { randomOf } from '../helpers/random.ts'
 
+const kills = Number(process.env['KILLS'] ?? 25)
+// The same seed kills at the same moments again, as far as the machine does the same.
+const seed = process.env['SEED'] ?? randomBytes(8).toString('hex')
 const program = path.join(import.meta.dirname, '..', 'helpers', 'log-child.js')
 
 interface Child {
@@ -57,14 +61,16 @@ async function digestsOf (folder: string, bodies: Iterable<string>): Promise<str
   return Array.from(bodies, (body) => digests.digest('input', body))
 }
 
-t.test('after kill -9 at random moments no answered request lacks its record, and the log verifies', { timeout: 300_000 }, async (t) => {
+t.test('after kill -9 at random moments no answered request lacks its record, and the log verifies', { timeout: 300_000 + kills * 5000 }, async (t) => {
+  t.comment(`seed ${seed}`)
+  const random = randomOf(seed)
   const folder = t.testdir()
   const bodies: string[] = []
   let verifierKey = ''
-  for (let round = 0; round < 50; round++) {
+  for (let round = 0; round < kills; round++) {
     const child = await start(folder)
     const load = ask(child.url, 16)
-    await setTimeout(randomInt(30, 250))
+    await setTimeout(30 + random.below(220))
     await kill(child, load)
     bodies.push(...load.answered.keys())
     verifierKey = child.verifierKey
@@ -74,7 +80,7 @@ t.test('after kill -9 at random moments no answered request lacks its record, an
   const recorded = new Set(recordsIn(folder).map((record) => record['input_hash']))
   const missing = (await digestsOf(folder, bodies)).filter((digest) => !recorded.has(digest))
   t.same(missing, [])
-  t.ok(bodies.length > 500, `${bodies.length} answers`)
+  t.ok(bodies.length > 10 * kills, `${bodies.length} answers`)
 })
 
 /** One system call of interest, in the order of the trace. */

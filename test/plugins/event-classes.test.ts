@@ -119,3 +119,11 @@ t.test('on a disk with little room refusals of strangers are counted, and told o
   await log.close()
   t.match(recordsIn(folder), [{ action: 'predict' }, { action: 'authenticate', reason: 'disk-low', count: 13 }, { reason: 'credential-missing', count: 1 }])
 })
+
+t.test('a change waits for its record also where the log lets nobody wait', async (t) => {
+  const { log } = await auditIn(t.testdir(), 'async')
+  const failing = fail(t)
+  await t.rejects(appendChange(log, { timestamp: new Date().toISOString(), action: 'key:revoke', status: 'success' }), { code: 'FMG_ERR_AUDIT_UNAVAILABLE' })
+  failing.restore()
+  await log.close()
+})

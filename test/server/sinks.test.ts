@@ -3,6 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 import { defaultConfig, loadConfig, type ServerConfig } from '../../src/server/config.ts'
 import { runServer } from '../../src/server/run-server.ts'
+import { startPrivateRedis } from '../../scripts/redis.js'
 import { readLines } from '../audit/log-fixture.ts'
 import { connectRedis, keyPrefix, redisUrl } from '../helpers/redis.ts'
 import { startServer } from '../helpers/server.ts'
@@ -30,6 +31,24 @@ t.test('the log of a node is mirrored to a Redis stream and a pino transport, un
   t.same(readFileSync(file, 'utf8').split('\n').slice(0, all.length), all)
   t.ok(readFileSync(files.verifierKey, 'utf8').startsWith(`${origin}+`))
   await client.del(`audit:${origin}`)
+})
+
+t.test('a sink that is gone is told of in the server\'s log, and keeps no answer', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  let text = ''
+  const config = {
+    ...defaultConfig, listen: { ...defaultConfig.listen, port: 0 }, data: t.testdir(), redis: redis.url, ...withAudit({ sinks: [{ name: 'stream', redis: { key: 'x', maxLength: undefined }, pino: undefined }] })
+  }
+  const { app } = await runServer(config, { stream: { write (line) { text += line } } })
+  t.teardown(() => app.close())
+  await redis.stop()
+  await until(async () => {
+    await app.inject('/v2')
+    await app.inject('/v2/health/live')
+    return text.includes('the audit log is not mirrored') && text.includes('"sink":"stream","msg":"Redis"')
+  })
+  t.equal((await app.inject('/v2/health/live')).statusCode, 200)
 })
 
 t.test('a log that was begun under one name does not open under another', async (t) => {
