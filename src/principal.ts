@@ -21,6 +21,8 @@ export interface Credential {
   /** Public id: a key id, a token's `jti`, a certificate's fingerprint. */
   readonly id: string
   readonly issuer?: string
+  /** Milliseconds since the epoch, where its authenticator tells when this very secret or token was issued: of an exchanged token and a session it is not told. */
+  readonly issuedAt?: number
   /** Milliseconds since the epoch. */
   readonly expiresAt?: number
   /** Thumbprint of the key or certificate that this credential is bound to. */

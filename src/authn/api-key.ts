@@ -121,6 +121,8 @@ function isMine ({ scheme, value }: PresentedCredential): boolean {
 interface Secret {
   readonly digest: string
   readonly expiresAt: number
+  /** `undefined` of the one before: what was rotated away is no fresh secret. */
+  readonly issuedAt: number | undefined
   /** Why it is refused from then on. */
   readonly whenOver: string
 }
@@ -128,8 +130,8 @@ interface Secret {
 /** Which secret was presented: two comparisons, whatever the outcome. */
 function secretOf (record: KeyRecord | null, digest: string): Secret | undefined {
   const secrets: readonly Secret[] = [
-    { digest: record?.digest ?? nobody, expiresAt: record?.expiresAt ?? 0, whenOver: 'api-key-expired' },
-    { digest: record?.previous?.digest ?? nobody, expiresAt: record?.previous?.graceExpiresAt ?? 0, whenOver: 'api-key-rotated' }
+    { digest: record?.digest ?? nobody, expiresAt: record?.expiresAt ?? 0, issuedAt: record?.issuedAt, whenOver: 'api-key-expired' },
+    { digest: record?.previous?.digest ?? nobody, expiresAt: record?.previous?.graceExpiresAt ?? 0, issuedAt: undefined, whenOver: 'api-key-rotated' }
   ]
   return secrets.filter((secret) => digestsEqual(digest, secret.digest))[0]
 }
@@ -141,12 +143,12 @@ function checkKey (record: KeyRecord | null, secret: Secret | undefined, maxLife
   const expiresAt = Math.min(secret.expiresAt, record.issuedAt + maxLifetimeDays * dayMs)
   if (now >= expiresAt) throw bad(secret.whenOver)
   const comesFrom = record.allowedAddresses.length === 0 ? undefined : addressTest(record.allowedAddresses)
-  return { record, principal: principalOf(record, expiresAt), expiresAt, comesFrom, noteAt: 0, revision: null }
+  return { record, principal: principalOf(record, { ...secret, expiresAt }), expiresAt, comesFrom, noteAt: 0, revision: null }
 }
 
-function principalOf ({ keyId, principal }: KeyRecord, expiresAt: number): Principal {
+function principalOf ({ keyId, principal }: KeyRecord, { expiresAt, issuedAt }: Secret): Principal {
   const limit = principal.scopes.length > 0 ? { limitedTo: principal.scopes } : {}
-  return freezePrincipal({ ...principal, credential: { method: 'api-key', id: keyId, expiresAt, ...limit } })
+  return freezePrincipal({ ...principal, credential: { method: 'api-key', id: keyId, expiresAt, ...issuedAt !== undefined && { issuedAt }, ...limit } })
 }
 
 function bad (reason: string): Error {

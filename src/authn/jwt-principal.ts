@@ -82,7 +82,7 @@ export function principalOf (token: string, claims: AccessClaims, binding: Token
     scopes,
     attributes: defined(more),
     // A token without an id is known by its digest, of which nobody can make a token.
-    credential: { method: 'jwt', id: claims.tokenId ?? createHash('sha256').update(token).digest('base64url'), issuer, expiresAt: claims.expiresAt, ...defined({ boundTo }), ...rules.limitByScopes && { limitedTo: scopes.filter(isScope) } }
+    credential: { method: 'jwt', id: claims.tokenId ?? createHash('sha256').update(token).digest('base64url'), issuer, issuedAt: claims.issuedAt, expiresAt: claims.expiresAt, ...defined({ boundTo }), ...rules.limitByScopes && { limitedTo: scopes.filter(isScope) } }
   })
 }
 

@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { TierOptions } from '../limits/tiers.ts'
 import { object, optional, optionInvalid, type Reader } from '../options.ts'
+import { anomaly } from './anomaly.ts'
+import type { AnomalyOptions } from './anomaly-options.ts'
 import { audit, type AuditOptions } from './audit.ts'
 import { authenticate, type AuthenticateOptions } from './authenticate.ts'
 import { authorize, type AuthorizeOptions } from './authorize.ts'
@@ -16,6 +18,8 @@ export interface ModelGuardOptions {
   readonly authenticate: Omit<AuthenticateOptions, 'mode'>
   readonly authorize: Omit<AuthorizeOptions, 'mode'>
   readonly audit?: AuditOptions
+  /** Rules over the records, and what they lead to. Needs `audit`. */
+  readonly anomaly?: Omit<AnomalyOptions, 'mode'>
   readonly rateLimit?: Omit<RateLimitOptions, 'mode'>
   /** Where requests in flight are counted, under the tiers of `rateLimit`, which must be given with it. */
   readonly concurrency?: Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>
@@ -35,6 +39,7 @@ const readOptions = object({
   authenticate: given<ModelGuardOptions['authenticate']>(),
   authorize: given<ModelGuardOptions['authorize']>(),
   audit: optional(given<AuditOptions>()),
+  anomaly: optional(given<Omit<AnomalyOptions, 'mode'>>()),
   rateLimit: optional(given<Omit<RateLimitOptions, 'mode'>>()),
   concurrency: optional(given<Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>>()),
   models: optional(given<ModelsOptions>()),
@@ -42,7 +47,7 @@ const readOptions = object({
 })
 
 /**
- * Registers audit, models, authenticate, rateLimit, authorize and concurrency in the order in which their hooks must run,
+ * Registers audit, models, authenticate, anomaly, rateLimit, authorize and concurrency in the order in which their hooks must run,
  * for the scope it is registered in and everything below.
  */
 export const modelGuard = fp(async function modelGuard (app: FastifyInstance, options: ModelGuardOptions): Promise<void> {
@@ -50,6 +55,7 @@ export const modelGuard = fp(async function modelGuard (app: FastifyInstance, op
   if (parts.audit !== undefined) await app.register(audit, parts.audit)
   if (parts.models !== undefined) await app.register(models, parts.models)
   await app.register(authenticate, { ...parts.authenticate, mode })
+  if (parts.anomaly !== undefined) await app.register(anomaly, { ...parts.anomaly, mode })
   if (parts.rateLimit !== undefined) await app.register(rateLimit, { ...parts.rateLimit, mode })
   await app.register(authorize, { ...parts.authorize, mode })
   if (parts.concurrency !== undefined) await app.register(concurrency, { ...tiersOf(parts.rateLimit), ...parts.concurrency, mode })

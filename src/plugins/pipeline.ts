@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { guardError } from '../errors.ts'
 
 /** The parts of the pipeline, in the order in which their hooks must run. */
-export const stages = ['audit', 'models', 'authenticate', 'rate-limit', 'authorize', 'concurrency'] as const
+export const stages = ['audit', 'models', 'authenticate', 'anomaly', 'rate-limit', 'authorize', 'concurrency'] as const
 
 export type Stage = typeof stages[number]
 

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
+import { outputsFor } from './coarse-outputs.ts'
 import type { ModelHandle } from './models.ts'
 
 /**
@@ -141,7 +142,7 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
       request.audit?.sketch(handle.id, inputs, rowsOf(handle, inputs))
       const end = work.begin()
       work.runs++
-      return await handle.run(inputs, {
+      const { outputs, ...run } = await handle.run(inputs, {
         ...options,
         ended (run) {
           work.runs--
@@ -150,6 +151,7 @@ export function modelFor (request: FastifyRequest, handle: ModelHandle): ModelHa
           options?.ended?.(run)
         }
       })
+      return { ...run, outputs: outputsFor(request, outputs) }
     }
   })
 }

@@ -4,6 +4,7 @@ import type { KeyStore } from '../authn/key-store.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { fixed, resource } from '../plugins/resource.ts'
 import { adminIdentities } from './admin-identities.ts'
+import { adminAnomalies } from './admin-anomalies.ts'
 import { adminLimits } from './admin-limits.ts'
 import type { OperatorLimits } from './open-limits.ts'
 
@@ -20,5 +21,6 @@ export async function adminRoutes (app: FastifyInstance, { keys, limits, audit }
     keys: await listApiKeys(keys)
   }))
   await app.register(async (scope) => { await adminLimits(scope, limits) }, { prefix: '/limits' })
+  await app.register(adminAnomalies, { prefix: '/anomalies' })
   await app.register(async (scope) => { await adminIdentities(scope, audit) }, { prefix: '/identities' })
 }

@@ -17,6 +17,8 @@ import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
 import { readTiers, tierShape, type TierOptions } from '../limits/tiers.ts'
 import { readEvents } from '../plugins/event-classes.ts'
+import { watchShape } from '../audit/watch/watch-options.ts'
+import { readReactions } from '../plugins/anomaly-options.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
@@ -179,6 +181,22 @@ const readConfig = object({
     /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */
     witnesses: withDefault(listOf(readWitnessAddress), [])
   }),
+  /** Rules over the records. Default: all of them, with their thresholds, and an alert in log and record is all that they lead to. */
+  anomaly: allOptional({
+    /** As `reactions` of {@link AnomalyOptions}. */
+    reactions: readReactions,
+    /** As `rules` and `maxIdentities` of {@link WatchOptions}. */
+    ...watchShape,
+    tightRequestsAMinute: withDefault(integer({ min: 1 }), 10),
+    /** Where alerts are sent. The secret is a file with `whsec_` and base64, as receivers are given it. */
+    webhook: optional(object({ url: readUrl, secretFile: string() })),
+    /** Whether records hold sketches of inputs. Default true. */
+    sketches: withDefault(boolean, true),
+    /** 32 random bytes in base64, the same for all nodes. Default: this server's own, in the data folder. */
+    sketchKeyFile: optional(string()),
+    /** Days of the log that the rules learn from when the server starts. Default 28; 0 for none. */
+    learnDays: withDefault(integer({ min: 0, max: 366 }), 28)
+  }),
   models: allOptional({
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),
     queueLimit: withDefault(integer({ min: 1 }), 64),
@@ -206,13 +224,14 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const value: unknown = document.toJS({ maxAliasCount: 0 })
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))
-  const { listen: { tls }, keys, clientCertificates, login } = config
+  const { listen: { tls }, keys, clientCertificates, login, anomaly } = config
   const inFolder = (name: string): string => path.resolve(folder, name)
   if (keys.store === 'redis' && (config.redis === undefined || keys.pepperFile === undefined)) throw optionInvalid(`${path.basename(file)}.keys`, 'given with redis and keys.pepperFile, the same for all nodes', keys.store)
   if (config.decisionPoint !== undefined && (config.policy !== undefined || config.policyKeyFiles !== undefined)) throw optionInvalid(`${path.basename(file)}.decisionPoint`, 'given without policy and policyKeyFiles', config.decisionPoint)
   return {
     ...config,
     data: inFolder(config.data),
+    anomaly: { ...anomaly, sketchKeyFile: mapped(anomaly.sketchKeyFile, inFolder), webhook: mapped(anomaly.webhook, ({ url, secretFile }) => ({ url, secretFile: inFolder(secretFile) })) },
     redis: mapped(config.redis, (place) => withFiles(place, inFolder)),
     policy: mapped(config.policy, inFolder),
     decisionPoint: mapped(config.decisionPoint, (point) => ({ ...point, tokenFile: mapped(point.tokenFile, inFolder) })),

@@ -25,6 +25,7 @@ import type { ModelsOptions } from '../plugins/models.ts'
 import { receipts } from '../plugins/receipts.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import { anomalyOf, sketchesOf } from './anomaly.ts'
 import { adminRoutes } from './admin.ts'
 import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
 import type { ServerConfig } from './config.ts'
@@ -106,6 +107,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
     ...config.listen.plaintext === 'allow' && { [allowPlaintext]: true as const }
   }
   await announceTokens(app, tokens, config)
+  const anomaly = await anomalyOf(config, data)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
   try {
@@ -117,7 +119,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   }
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
-  await app.register(modelGuard, { ...options, audit })
+  await app.register(modelGuard, { ...options, audit, anomaly })
   await recordModels(app, audit.log)
   await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
   await app.register(receipts)
@@ -154,12 +156,14 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
   return { ...logger, serializers: { req: ({ method, routeOptions }: FastifyRequest) => ({ method, route: routeOptions.url }), ...logger.serializers } }
 }
 
-async function auditOf ({ audit: { principalAttributes, events, sinks, ...settings } }: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+async function auditOf (config: ServerConfig, data: DataFolder): Promise<AuditOptions> {
+  const { audit: { principalAttributes, events, sinks, ...settings } } = config
+  const sketches = await sketchesOf(config, data)
   const identities = await openIdentities({ file: data.identities })
   try {
     const log = await openLog({ directory: data.audit, signer: await signerFromFile(data.logKey), identities, ...settings })
     await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
-    return { log, identities, principalAttributes, events }
+    return { log, identities, principalAttributes, events, ...sketches !== undefined && { sketches } }
   } catch (error) {
     await identities.close()
     throw error

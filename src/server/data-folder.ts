@@ -25,6 +25,8 @@ export interface DataFolder {
   readonly modelSigningKey: string
   readonly modelWrappingKey: string
   readonly identities: string
+  /** What inputs are sketched under. */
+  readonly sketchKey: string
 }
 
 /** The paths below this folder. */
@@ -47,6 +49,7 @@ export function dataFolder (root: string): DataFolder {
     logKey: path.join(secrets, 'log-signing-key.pem'),
     modelSigningKey: path.join(secrets, 'model-signing-key.pem'),
     modelWrappingKey: path.join(secrets, 'model-wrapping-key.json'),
-    identities: path.join(secrets, 'identities.jsonl')
+    identities: path.join(secrets, 'identities.jsonl'),
+    sketchKey: path.join(secrets, 'sketch-key')
   }
 }

@@ -223,6 +223,8 @@ t.test('a rotated key has two secrets, of one principal, until the grace of the 
   t.match(await authenticator.authenticate(header(first.key), requestFacts()), { id: 'ann', credential: { id: first.keyId, expiresAt: second.graceExpiresAt } })
   t.match(await authenticator.authenticate(header(second.key), requestFacts()), { id: 'ann', credential: { id: first.keyId, expiresAt: second.expiresAt } })
   t.ok(authenticator.recall?.(header(first.key), requestFacts()))
+  t.equal((await authenticator.authenticate(header(second.key), requestFacts()))?.credential.issuedAt, 10)
+  t.equal((await authenticator.authenticate(header(first.key), requestFacts()))?.credential.issuedAt, undefined, 'what was rotated away is not fresh')
 
   now = second.graceExpiresAt
   t.equal(authenticator.recall?.(header(first.key), requestFacts()), null)

@@ -40,7 +40,7 @@ t.test('a good token gives its frozen principal', async (t) => {
     roles: [],
     scopes: ['read', 'write'],
     attributes: { clientId: 'app' },
-    credential: { method: 'jwt', id: 'token-1', issuer: 'https://issuer.example', expiresAt: (nowSeconds + 290) * 1000 }
+    credential: { method: 'jwt', id: 'token-1', issuer: 'https://issuer.example', issuedAt: (nowSeconds - 10) * 1000, expiresAt: (nowSeconds + 290) * 1000 }
   })
   t.ok(Object.isFrozen(principal) && Object.isFrozen(principal?.scopes) && Object.isFrozen(principal?.credential))
 })

@@ -38,9 +38,8 @@ export function limits (quota: number): NonNullable<ModelGuardOptions['rateLimit
 }
 
 /** An audit log in this folder. */
-export async function auditIn (folder: string, durability: 'before-response' | 'async' = 'before-response'): Promise<AuditOptions> {
+export async function auditIn (folder: string, durability: 'before-response' | 'async' = 'before-response', signer = localSigner(generateKeyPairSync('ed25519').privateKey)): Promise<AuditOptions> {
   const identities = await openIdentities({ file: path.join(folder, 'identities.jsonl') })
-  const signer = localSigner(generateKeyPairSync('ed25519').privateKey)
   const log = await openLog({ directory: path.join(folder, 'audit'), origin: 'test.example/log', signer, identities, durability })
   return { log, identities }
 }

@@ -1,5 +1,6 @@
 import { recent } from './recent.ts'
-import type { Rule } from './rule.ts'
+import type { WatchEvent } from './event.ts'
+import type { Finding, Rule } from './rule.ts'
 import { usual } from './usual.ts'
 import type { RuleName, RuleThresholds } from './watch-options.ts'
 
@@ -18,22 +19,25 @@ export function ceilingRule ({ windowSeconds, requests }: RuleThresholds['ceilin
   }
 }
 
-/** Many times more requests in an hour than this identity has in its busiest hours. */
-export function volumeRule ({ factor, minRequests, learnDays, growthADay }: RuleThresholds['volume']): Rule {
+/** Many times more requests in an hour, or in a day, than this identity has in its busiest ones. */
+export function volumeRule ({ factor, dayFactor, minRequests, learnDays, growthADay }: RuleThresholds['volume']): Rule {
   const hourSeconds = 3600
   return {
     name: 'volume',
     quietSeconds: hourSeconds,
     follow () {
-      const all = recent(hourSeconds)
-      const busiest = usual({ learnDays, growthADay })
-      return ({ time, seq, count }) => {
-        const measured = all.add(time, seq, count)
-        busiest.note(time, measured)
-        if (busiest.figure === undefined) return undefined
-        const threshold = Math.max(minRequests, factor * busiest.figure)
-        return measured >= threshold ? { measured, threshold, evidence: all.seqs } : undefined
-      }
+      const follow = [{ seconds: hourSeconds, times: factor }, { seconds: 24 * hourSeconds, times: dayFactor }].map(({ seconds, times }) => {
+        const all = recent(seconds)
+        const busiest = usual({ learnDays, growthADay })
+        return ({ time, seq, count }: WatchEvent): Finding | undefined => {
+          const measured = all.add(time, seq, count)
+          busiest.note(time, measured)
+          if (busiest.figure === undefined) return undefined
+          const threshold = Math.max(minRequests, times * busiest.figure)
+          return measured >= threshold ? { measured, threshold, evidence: all.seqs } : undefined
+        }
+      })
+      return (event) => follow.map((ofWindow) => ofWindow(event)).find((finding) => finding !== undefined)
     }
   }
 }

@@ -12,8 +12,8 @@ const hours = integer({ min: 1, max: 24 })
 const thresholds = {
   /** Requests of one identity in the window, whatever is normal for it. */
   ceiling: allOptional({ windowSeconds: withDefault(seconds, 60), requests: withDefault(count, 1000) }),
-  /** Requests within an hour, as a multiple of the identity's own busiest hours. */
-  volume: allOptional({ factor: withDefault(factor, 10), minRequests: withDefault(count, 200), learnDays: withDefault(days, 7), growthADay: withDefault(factor, 1.2) }),
+  /** Requests within an hour, and within a day, as a multiple of the identity's own busiest ones. */
+  volume: allOptional({ factor: withDefault(factor, 10), dayFactor: withDefault(factor, 5), minRequests: withDefault(count, 200), learnDays: withDefault(days, 7), growthADay: withDefault(factor, 1.2) }),
   errors: allOptional({ windowSeconds: withDefault(seconds, 1800), share: withDefault(share, 0.5), minErrors: withDefault(count, 50) }),
   models: allOptional({ windowSeconds: withDefault(seconds, 3600), models: withDefault(count, 5), learnDays: withDefault(days, 7), growthADay: withDefault(factor, 1.2) }),
   denials: allOptional({ windowSeconds: withDefault(seconds, 3600), share: withDefault(share, 0.2), minDenied: withDefault(count, 30) }),

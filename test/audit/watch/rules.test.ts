@@ -43,7 +43,7 @@ t.test('what is no request is no event: changes, facts, and what amends a record
 
 t.test('volume: ten times the busiest hour of this identity alerts, and not before that is learnt', async (t) => {
   for (const [usual, fires] of [[30, true], [31, false]] as const) {
-    const { askOften } = only('volume')
+    const { askOften } = only('volume', { dayFactor: 1000 })
     t.same(askOften(start, 900, { user_id: 'u_new' }), [], 'a newcomer')
     for (let index = 0; index < 7; index++) t.same(askOften(start + index * day, usual), [])
     const alerts = askOften(start + 7 * day, 300)
@@ -53,31 +53,40 @@ t.test('volume: ten times the busiest hour of this identity alerts, and not befo
 })
 
 t.test('volume: small numbers do not alert', async (t) => {
-  const { askOften } = only('volume')
+  const { askOften } = only('volume', { dayFactor: 1000 })
   for (let index = 0; index < 7; index++) askOften(start + index * day, 1)
   t.same(askOften(start + 7 * day, 199), [])
   t.match(askOften(start + 7 * day + 199 * second, 1), [{ threshold: 200 }])
 })
 
+t.test('volume: five times the busiest day alerts, too, however evenly it is spread', async (t) => {
+  for (const [count, fires] of [[299, 0], [300, 1]] as const) {
+    const { ask } = only('volume')
+    const spread = (index: number, requests: number): number => Array.from({ length: requests }, (_, part) => ask(start + index * day + Math.floor(part * 20 * hour / requests))).flat().length
+    for (let index = 0; index < 8; index++) spread(index, 60)
+    t.equal(spread(10, count), fires)
+  }
+})
+
 t.test('volume: a weekly job is usual, and who was away finds what was usual', async (t) => {
-  const { askOften } = only('volume', { minRequests: 10 })
+  const { askOften } = only('volume', { minRequests: 10, dayFactor: 1000 })
   for (let index = 0; index < 21; index++) t.same(askOften(start + index * day, index % 7 === 6 ? 500 : 5), [], `day ${index}`)
   t.same(askOften(start + 60 * day, 500), [])
 })
 
 t.test('volume: nobody makes a habit of an attack overnight', async (t) => {
-  const { askOften } = only('volume', { minRequests: 10 })
+  const { askOften } = only('volume', { minRequests: 10, dayFactor: 1000 })
   for (let index = 0; index < 7; index++) askOften(start + index * day, 10)
   let alerts = 0
   for (let index = 7; index < 12; index++) alerts += askOften(start + index * day, 200).length
   t.equal(alerts, 4, 'from 10 to 100 an hour it takes five days of growth by a fifth, and the alerts are there on each')
-  const { askOften: askSlowly } = only('volume', { minRequests: 10, growthADay: 2 })
+  const { askOften: askSlowly } = only('volume', { minRequests: 10, growthADay: 2, dayFactor: 1000 })
   for (let index = 0; index < 7; index++) askSlowly(start + index * day, 10)
   t.same([7, 8].map((index) => askSlowly(start + index * day, 150).length), [1, 0], 'as the option says')
 })
 
 t.test('volume: what was usual long ago is forgotten by days that are calmer', async (t) => {
-  const { askOften } = only('volume', { minRequests: 10 })
+  const { askOften } = only('volume', { minRequests: 10, dayFactor: 1000 })
   for (let index = 0; index < 7; index++) askOften(start + index * day, 20)
   for (let index = 7; index < 40; index++) askOften(start + index * day, 2)
   t.match(askOften(start + 40 * day, 150), [{ rule: 'volume' }], 'of 20 there are 7 left')
@@ -172,6 +181,18 @@ t.test('range: what is used while it is learnt, or on more than three days, is k
   t.equal(from('new', 13, 30), 0)
   t.same([14, 15, 16].map((index) => from('other', index)), [0, 0, 0])
   t.equal(from('other', 16, 30), 1, 'a range of three days is not known yet')
+})
+
+t.test('range: one range is told of once in three days, and does not hide another', async (t) => {
+  const { move, askOften } = only('range')
+  const from = (range: string, at: number, count = 20): number => {
+    move(start + at * day, range)
+    return askOften(start + at * day, count, { facts: `sha256:${range}` }).length
+  }
+  for (let index = 0; index < 8; index++) from('office', index)
+  t.same([from('hotel', 9), from('hotel', 10), from('thief', 10.5), from('hotel', 11)], [1, 0, 1, 0])
+  t.equal(from('hotel', 12), 0, 'on four days it is known')
+  t.same([from('thief', 13.5)], [1])
 })
 
 t.test('range: no number of new ranges drives out a known one, and a roamer is not judged', async (t) => {
