@@ -4,8 +4,8 @@ import type { Bench, BenchResult } from './bench.ts'
 import { median } from './measure/statistics.ts'
 import { table } from './table.ts'
 
-// The thresholds were set on seeds below.
-const firstSeed = 1001
+// The thresholds were set on seeds below 1100.
+const firstSeed = 5001
 
 /** Detection, delay and false alarms of the rules over months that their thresholds were not set on. */
 export const anomaly: Bench = {
