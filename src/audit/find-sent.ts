@@ -36,7 +36,7 @@ export async function findSent ({ identities, bytes, as, principals, ...options 
   const found: Sent[] = []
   for await (const records of selectRecords({ ...options, digests: new Set(owners.keys()) })) {
     for (const record of records) {
-      const principal = owners.get(record[`${as}_hash`] ?? '')
+      const principal = owners.get(String(record[`${as}_hash`]))
       if (principal !== undefined) found.push({ principal, record })
     }
   }

@@ -78,8 +78,9 @@ export async function readDigestKeys (file: string): Promise<DigestKey[]> {
   const { lines } = await readLines(file)
   const principals = new Map(lines.flatMap((line) => 'principal' in line ? [[line.pseudonym, line.principal]] : []))
   return lines.flatMap((line) => {
-    if (!('key' in line)) return []
-    return [{ principal: principals.get(line.pseudonym) ?? '', epoch: line.epoch, keyId: line.key_id, key: Buffer.from(line.key, 'base64url') }]
+    const principal = principals.get(line.pseudonym)
+    if (!('key' in line) || principal === undefined) return []
+    return [{ principal, epoch: line.epoch, keyId: line.key_id, key: Buffer.from(line.key, 'base64url') }]
   })
 }
 

@@ -115,27 +115,39 @@ function columnsAt (headLength: number): number {
   return Math.ceil((headAt + headLength) / alignment) * alignment
 }
 
-/** Opens a block and reads its head; columns are read when they are asked for. `undefined` when the file is not there, or is no such block. */
+/** A block, or `undefined` when the file is not there, or is no such block: then it is made anew, for nothing stands there that the log does not say. */
 export async function openIndexBlock (file: string): Promise<IndexBlock | undefined> {
-  const handle = await open(file).catch(() => undefined)
-  if (handle === undefined) return undefined
+  return await readIndexBlock(file).catch(() => undefined)
+}
+
+/** Opens a block and reads its head; columns are read when they are asked for. Throws when it is none. */
+export async function readIndexBlock (file: string): Promise<IndexBlock> {
+  const handle = await open(file)
   try {
     const start = await readAt(handle, 0, headAt)
     if (start.toString('latin1', 0, magic.length) !== magic) throw new Error('another file')
     const length = start.readUInt32LE(magic.length)
     const head = readHead(JSON.parse((await readAt(handle, headAt, length)).toString()), file)
+    for (const name of ['timestamp', ...searchedMembers, ...digestMembers]) columnOf(head, name)
     if ((await handle.stat()).size !== columnsAt(length) + head.length) throw new Error('cut short')
     return blockOf(handle, head, columnsAt(length))
-  } catch {
-    // What cannot be read is made anew: nothing stands here that the log does not say.
+  } catch (error) {
     await handle.close()
-    return undefined
+    throw error
   }
 }
 
-function blockOf (handle: FileHandle, { tile, records, earliest, latest, columns }: Head, offset: number): IndexBlock {
+function columnOf ({ columns }: Head, name: string): Head['columns'][string] {
+  const column = columns[name]
+  if (column === undefined) throw new Error('a column is missing')
+  return column
+}
+
+function blockOf (handle: FileHandle, head: Head, offset: number): IndexBlock {
+  const { tile, records, earliest, latest } = head
+
   async function bytesOf (name: string): Promise<ArrayBuffer> {
-    const { at = 0, bytes = 0 } = columns[name] ?? {}
+    const { at, bytes } = columnOf(head, name)
     return (await readAt(handle, offset + at, records * bytes)).buffer
   }
 
@@ -144,9 +156,9 @@ function blockOf (handle: FileHandle, { tile, records, earliest, latest, columns
     records,
     earliest,
     latest,
-    texts: (member) => columns[member]?.texts ?? [],
+    texts: (member) => columnOf(head, member).texts,
     codes: async (member) => {
-      const width = columns[member]?.bytes
+      const width = columnOf(head, member).bytes
       return new codeTypes[width === 1 || width === 2 ? width : 4](await bytesOf(member))
     },
     times: async () => new Float64Array(await bytesOf('timestamp')),

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { exists, makePrivateFolder, writeFileAtomic } from '../files.ts'
 import { parseCheckpointText, type Checkpoint } from './checkpoint.ts'
-import { openIndexBlock, writeIndexBlock, type IndexBlock } from './index-block.ts'
+import { openIndexBlock, readIndexBlock, writeIndexBlock, type IndexBlock } from './index-block.ts'
 import { parseNote } from './note.ts'
 import { checkpointFile } from './publisher.ts'
 import { parseRecord, type LoggedRecord } from './read-records.ts'
@@ -19,19 +19,31 @@ export interface LogIndexOptions {
   readonly directory: string
   /** Where the index is kept, which can be made anew from the log at any time; by default the folder `index` in the log's. */
   readonly index?: string | undefined
-  /** Told of every block that was made. */
-  readonly onBlock?: ((number: number) => void) | undefined
 }
 
-/** How many blocks a log's checkpoint covers, unverified. */
-export async function countBlocks (directory: string): Promise<number> {
-  return Math.floor((await readClaim(directory)).size / blockRecords)
+/** Records in an index. */
+export interface IndexedLog {
+  readonly records: number
+  /** Of those, how many its blocks did not hold before. */
+  readonly made: number
 }
 
-/** The first block none of whose records is retired: of others the bundles are gone. */
-export async function firstBlock (directory: string): Promise<number> {
-  const [first] = await listSegments(segmentsFolder(directory))
-  return Math.ceil((first?.firstSeq ?? 0) / blockRecords)
+/** What of a log the index holds. */
+export interface IndexedParts {
+  /** The seq with which the log begins, now that older records are retired. */
+  readonly begin: number
+  /** The first block none of whose records is retired: of others the bundles are gone. */
+  readonly first: number
+  /** The block after the last that the checkpoint, unverified, covers. */
+  readonly end: number
+}
+
+/** @throws FMG_ERR_FILE when there is no log in the folder. */
+export async function partsOf (directory: string): Promise<IndexedParts> {
+  const [oldest] = await listSegments(segmentsFolder(directory))
+  const begin = oldest?.firstSeq ?? 0
+  const first = Math.ceil(begin / blockRecords)
+  return { begin, first, end: Math.max(first, Math.floor((await readClaim(directory)).size / blockRecords)) }
 }
 
 /** Where an index is kept that nobody said otherwise of. */
@@ -52,39 +64,46 @@ async function readClaim (directory: string): Promise<Pick<Checkpoint, 'origin' 
 /**
  * Makes what the index of a log lacks: a block for every 65,536 records that the checkpoint covers.
  * Reads the log as it stands, and does not verify it.
- * @returns how many records the blocks hold.
  * @throws FMG_ERR_FILE when the index cannot be written.
  * @throws FMG_ERR_LOG_INCONSISTENT when a tile or an entry bundle is missing or no part of a log.
  */
-export async function indexLog (options: LogIndexOptions): Promise<number> {
-  const [first, blocks] = [await firstBlock(options.directory), await countBlocks(options.directory)]
-  for (let number = first; number < blocks; number++) await (await openBlock(options, number)).close()
-  return Math.max(0, blocks - first) * blockRecords
+export async function indexLog (options: LogIndexOptions): Promise<IndexedLog> {
+  const { first, end } = await partsOf(options.directory)
+  let made = 0
+  for (let number = first; number < end; number++) {
+    const { block, isNew } = await findBlock(options, number)
+    await block.close()
+    if (isNew) made += blockRecords
+  }
+  return { records: (end - first) * blockRecords, made }
 }
 
 /** Opens a block, and makes it when it is not there or not of this log. Throws as {@link indexLog}. */
-export async function openBlock ({ directory, index = indexFolder(directory), onBlock }: LogIndexOptions, number: number): Promise<IndexBlock> {
+export async function openBlock (options: LogIndexOptions, number: number): Promise<IndexBlock> {
+  return (await findBlock(options, number)).block
+}
+
+async function findBlock ({ directory, index = indexFolder(directory) }: LogIndexOptions, number: number): Promise<{ readonly block: IndexBlock, readonly isNew: boolean }> {
   const file = path.join(index, `${String(number * blockRecords).padStart(20, '0')}.block`)
   const tile = hash('sha256', await tileOf(directory, 1, number))
   const found = await openIndexBlock(file)
-  if (found?.tile === tile) return found
+  if (found?.tile === tile) return { block: found, isNew: false }
   await found?.close()
   const records: LoggedRecord[] = []
   for (let bundle = number * tileWidth; bundle < (number + 1) * tileWidth; bundle++) records.push(...await readBundle(directory, bundle))
   await makePrivateFolder(index)
   await writeFileAtomic(file, writeIndexBlock(records, tile))
-  onBlock?.(number)
-  const made = await openIndexBlock(file)
-  if (made === undefined) throw guardError('FMG_ERR_FILE', { detail: `${file} was written and cannot be read` })
-  return made
+  return { block: await readIndexBlock(file), isNew: true }
 }
 
 /** Records of a full entry bundle: those in these places, or all 256. */
-export async function readBundle (directory: string, bundle: number, places?: readonly number[]): Promise<LoggedRecord[]> {
+export async function readBundle (directory: string, bundle: number, places?: ReadonlySet<number>): Promise<LoggedRecord[]> {
+  const name = tilePath('entries', bundle, tileWidth)
   const entries = parseBundle(await tileOf(directory, 'entries', bundle))
-  return (places?.flatMap((place) => entries[place] ?? []) ?? entries).map((entry) => {
+  if (entries.length !== tileWidth) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `${name} holds ${entries.length} entries` })
+  return entries.filter((_, place) => places?.has(place) ?? true).map((entry) => {
     const record = parseRecord(Buffer.from(entry).toString())
-    if (record === undefined) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `${tilePath('entries', bundle, tileWidth)} holds what is no record` })
+    if (record === undefined) throw guardError('FMG_ERR_LOG_INCONSISTENT', { detail: `${name} holds what is no record` })
     return record
   })
 }

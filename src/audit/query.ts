@@ -1,4 +1,4 @@
-import { blockRecords, countBlocks, firstBlock, openBlock, readBundle, type LogIndexOptions } from './log-index.ts'
+import { blockRecords, openBlock, partsOf, readBundle, type LogIndexOptions } from './log-index.ts'
 import { readRecords, type LoggedRecord } from './read-records.ts'
 import { compileFilter, type CompiledFilter, type RecordFilter } from './record-filter.ts'
 import { tileWidth } from './tiles.ts'
@@ -25,46 +25,41 @@ export interface QueryResult {
 export async function queryLog (options: QueryOptions): Promise<QueryResult> {
   const { directory, limit = 100 } = options
   const filter = compileFilter(options)
-  const [first, blocks] = [await firstBlock(directory), await countBlocks(directory)]
-  let matches = 0
+  const { begin, first, end } = await partsOf(directory)
   const found: (readonly LoggedRecord[])[] = []
-  for await (const records of readTail(directory, first, blocks, filter)) {
-    matches += records.length
-    found.push(records)
+  let matches = 0
+  let wanted = limit
+  // From the newest to the oldest: what is not shown is only counted.
+  function take (records: readonly LoggedRecord[], fitting = records.length): void {
+    matches += fitting
+    found.push(records.slice(Math.max(0, records.length - wanted)))
+    wanted -= Math.min(wanted, records.length)
   }
-  const newest = found.flat().slice(-limit || Infinity)
-  let wanted = limit - newest.length
-  const older: (readonly LoggedRecord[])[] = []
-  for (let number = blocks - 1; number >= first; number--) {
+  take(await collect(readPlain(directory, end * blockRecords, Infinity, filter)))
+  for (let number = end - 1; number >= first; number--) {
     const rows = await rowsOf(options, number, filter)
     // Where the rows are only candidates all are read, so that they can be counted.
     const asked = filter.isExact ? rows.slice(Math.max(0, rows.length - wanted)) : rows
-    const records: LoggedRecord[] = []
-    for await (const read of readRows(directory, number, asked, filter)) records.push(...read)
-    matches += filter.isExact ? rows.length : records.length
-    older.push(records.slice(Math.max(0, records.length - wanted)))
-    wanted -= Math.min(wanted, records.length)
+    take(await collect(readRows(directory, number, asked, filter)), filter.isExact ? rows.length : undefined)
   }
-  const oldest: LoggedRecord[] = []
-  for await (const records of readHead(directory, first, blocks, filter)) {
-    matches += records.length
-    oldest.push(...records)
-  }
-  older.push(oldest.slice(Math.max(0, oldest.length - wanted)))
-  return { matches, records: [...older.reverse().flat(), ...newest] }
+  take(await collect(readPlain(directory, begin, first * blockRecords, filter)))
+  return { matches, records: found.reverse().flat() }
 }
 
 /** All records that fit, in their order, a batch at a time. Throws as {@link queryLog}. */
 export async function * selectRecords (options: LogIndexOptions & RecordFilter): AsyncGenerator<readonly LoggedRecord[]> {
   const { directory } = options
   const filter = compileFilter(options)
-  const [first, blocks] = [await firstBlock(directory), await countBlocks(directory)]
-  yield * readHead(directory, first, blocks, filter)
-  for (let number = first; number < blocks; number++) {
-    const rows = await rowsOf(options, number, filter)
-    yield * readRows(directory, number, rows, filter)
-  }
-  yield * readTail(directory, first, blocks, filter)
+  const { begin, first, end } = await partsOf(directory)
+  yield * readPlain(directory, begin, first * blockRecords, filter)
+  for (let number = first; number < end; number++) yield * readRows(directory, number, await rowsOf(options, number, filter), filter)
+  yield * readPlain(directory, end * blockRecords, Infinity, filter)
+}
+
+async function collect (batches: AsyncIterable<readonly LoggedRecord[]>): Promise<LoggedRecord[]> {
+  const all: LoggedRecord[] = []
+  for await (const records of batches) all.push(...records)
+  return all
 }
 
 async function rowsOf (options: LogIndexOptions, number: number, filter: CompiledFilter): Promise<readonly number[]> {
@@ -78,31 +73,21 @@ async function rowsOf (options: LogIndexOptions, number: number, filter: Compile
 
 /** The records in these rows of a block, a bundle at a time. */
 async function * readRows (directory: string, number: number, rows: readonly number[], filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
-  for (let at = 0; at < rows.length;) {
-    const bundle = Math.floor((rows[at] ?? 0) / tileWidth)
-    const places: number[] = []
-    for (; Math.floor((rows[at] ?? NaN) / tileWidth) === bundle; at++) places.push((rows[at] ?? 0) % tileWidth)
-    const records = await readBundle(directory, number * tileWidth + bundle, places)
-    yield records.filter((record) => filter.matches(record))
+  const bundles = new Map<number, Set<number>>()
+  for (const row of rows) {
+    const bundle = number * tileWidth + Math.floor(row / tileWidth)
+    const places = bundles.get(bundle)
+    if (places === undefined) bundles.set(bundle, new Set([row % tileWidth]))
+    else places.add(row % tileWidth)
   }
+  for (const [bundle, places] of bundles) yield (await readBundle(directory, bundle, places)).filter((record) => filter.matches(record))
 }
 
-/** What is left of a block of which some records are retired. */
-async function * readHead (directory: string, first: number, blocks: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
-  // Without a block it is all in the tail.
-  if (first === 0 || first >= blocks) return
-  const end = first * blockRecords
-  for await (const records of readRecords({ directory })) {
-    const fitting = records.filter((record) => record.seq < end && filter.matches(record))
-    if (fitting.length > 0) yield fitting
-    if ((records.at(-1)?.seq ?? 0) >= end) return
-  }
-}
-
-/** What the blocks do not hold. */
-async function * readTail (directory: string, first: number, blocks: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
-  for await (const records of readRecords({ directory, from: first < blocks ? blocks * blockRecords : 0 })) {
-    const fitting = records.filter((record) => filter.matches(record))
-    if (fitting.length > 0) yield fitting
+/** Reads what no block holds: from this seq on, and before that one. */
+async function * readPlain (directory: string, from: number, before: number, filter: CompiledFilter): AsyncGenerator<readonly LoggedRecord[]> {
+  if (from >= before) return
+  for await (const records of readRecords({ directory, from })) {
+    yield records.filter((record) => record.seq < before && filter.matches(record))
+    if (records.some(({ seq }) => seq >= before)) return
   }
 }

@@ -38,7 +38,7 @@ export function compileFilter ({ since = -Infinity, until = Infinity, where = {}
     matches (record) {
       const time = Date.parse(record.timestamp) || 0
       return time >= since && time < until && tests.every(({ member, test }) => test(record[member])) &&
-        (digests === undefined || digestMembers.some((member) => digests.has(record[member] ?? '')))
+        (digests === undefined || digestMembers.some((member) => digests.has(String(record[member]))))
     },
     async rows (block) {
       if (block.latest < since || block.earliest >= until) return []
@@ -56,16 +56,16 @@ async function keepTexts (block: IndexBlock, member: SearchedMember, test: (text
   // A text is judged once a block, and a block in which none fits is not read.
   const wanted = Uint8Array.from(block.texts(member), (text) => Number(test(text)))
   if (!wanted.includes(1)) return false
-  const codes = await block.codes(member)
-  for (let row = 0; row < fits.length; row++) fits[row] = (fits[row] ?? 0) & (wanted[codes[row] ?? 0] ?? 0)
+  for (const [row, code] of (await block.codes(member)).entries()) if (wanted[code] !== 1) fits[row] = 0
   return true
 }
 
 async function keepDigests (block: IndexBlock, starts: ReadonlySet<number>, fits: Uint8Array): Promise<void> {
-  const [inputs, outputs] = [await block.digests('input_hash'), await block.digests('output_hash')]
-  for (let row = 0; row < fits.length; row++) {
-    if (!starts.has(inputs[row] ?? 0) && !starts.has(outputs[row] ?? 0)) fits[row] = 0
+  const found = new Uint8Array(fits.length)
+  for (const member of digestMembers) {
+    for (const [row, start] of (await block.digests(member)).entries()) if (starts.has(start)) found[row] = 1
   }
+  for (const [row, hit] of found.entries()) if (hit === 0) fits[row] = 0
 }
 
 function keep (fits: Uint8Array, values: Float64Array, test: (value: number) => boolean): void {

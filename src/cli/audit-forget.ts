@@ -16,7 +16,7 @@ export const auditForget: Verb = {
     try {
       const pseudonym = identities.pseudonymOf(principal)
       const forgotten = await identities.forget(principal)
-      print(args, { principal, pseudonym, forgotten }, forgotten ? `forgotten: nobody can say any more who ${pseudonym ?? ''} was; delete copies of ${file} too` : 'nobody of this name is in the map')
+      print(args, { principal, pseudonym, forgotten }, forgotten ? `forgotten: nobody can say any more who ${String(pseudonym)} was; delete copies of ${file} too` : 'nobody of this name is in the map')
       return forgotten
     } finally {
       await identities.close()

@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises'
 import { exportFormats, exportRecords } from '../audit/export.ts'
 import { findSent } from '../audit/find-sent.ts'
 import { readPseudonyms } from '../audit/identity-file.ts'
-import { blockRecords, indexLog, type LogIndexOptions } from '../audit/log-index.ts'
+import { indexLog, type LogIndexOptions } from '../audit/log-index.ts'
 import { queryLog } from '../audit/query.ts'
 import type { LoggedRecord } from '../audit/read-records.ts'
 import type { RecordFilter } from '../audit/record-filter.ts'
@@ -74,8 +74,7 @@ export const auditIndex: Verb = {
   usage: 'FOLDER [--index FOLDER] [--json]',
   async run (words) {
     const args = readArguments(words, { index: one }, ['FOLDER'])
-    let made = 0
-    const records = await indexLog({ ...placeIn(args), onBlock: () => { made += blockRecords } })
+    const { records, made } = await indexLog(placeIn(args))
     print(args, { records, made }, `${records} records in the index, ${made} of them new`)
     return true
   }
@@ -124,6 +123,6 @@ function limitIn (args: Arguments): number | undefined {
 }
 
 /** A record for people: when, its number, what, how it ended and why, on which model, by whom. */
-function lineOf ({ timestamp, seq, action, status, reason, model_id: model, user_id: user = '-' }: LoggedRecord, names: ReadonlyMap<string | undefined, string>): string {
-  return [timestamp, String(seq), action, reason === undefined ? status : `${status} (${reason})`, model ?? '-', names.get(user) ?? user].map(printable).join('  ')
+function lineOf ({ timestamp, seq, action, status, reason, model_id: model = '-', user_id: user = '-' }: LoggedRecord, names: ReadonlyMap<string | undefined, string>): string {
+  return [timestamp, String(seq), action, reason === undefined ? status : `${status} (${reason})`, model, names.get(user) ?? user].map(printable).join('  ')
 }

@@ -4,6 +4,7 @@ import { object, optional } from '../options.ts'
 import { appendChange } from '../plugins/audit-change.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { fixed, resource } from '../plugins/resource.ts'
+import { callerOf } from './caller.ts'
 import { understood } from './understood.ts'
 
 const readQuery = object({ requestedBy: optional(readName) })
@@ -15,8 +16,9 @@ const readQuery = object({ requestedBy: optional(readName) })
 export async function adminIdentities (app: FastifyInstance, { log, identities }: Pick<AuditOptions, 'log' | 'identities'>): Promise<void> {
   const access = { action: 'forget', resource: resource('identity', fixed('all')) }
   app.delete('/:principal', { config: { access } }, async (request: FastifyRequest<{ Params: { principal: string } }>, reply) => {
-    const { params: { principal }, principal: caller, query } = request
-    const { requestedBy = caller?.id ?? '' } = await understood(async () => readQuery(query, 'query'))
+    const { params: { principal }, query } = request
+    const caller = callerOf(request)
+    const { requestedBy = caller } = await understood(async () => readQuery(query, 'query'))
     const pseudonym = identities.pseudonymOf(principal)
     const forgotten = await identities.forget(principal)
     if (forgotten) {
@@ -26,7 +28,7 @@ export async function adminIdentities (app: FastifyInstance, { log, identities }
         status: 'success',
         reason: 'operator',
         user_id: pseudonym,
-        detail: { requested_by: identities.pseudonymOf(requestedBy), approved_by: identities.pseudonymOf(caller?.id ?? '') },
+        detail: { requested_by: identities.pseudonymOf(requestedBy), approved_by: identities.pseudonymOf(caller) },
         request_id: request.id
       })
     }

@@ -5,6 +5,7 @@ import { exceptionTerms, type LimitException } from '../limits/exception.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
 import { fixed, resource, type ResourceResolver } from '../plugins/resource.ts'
 import { parseStrictJson } from '../strict-json.ts'
+import { callerOf } from './caller.ts'
 import type { OperatorLimits } from './open-limits.ts'
 import { understood } from './understood.ts'
 
@@ -67,11 +68,6 @@ function may (action: string, type: string): { readonly config: { readonly acces
 function approvedOf (request: FastifyRequest): { readonly requestedBy: string, readonly approvedBy: string } {
   const approvedBy = callerOf(request)
   return { requestedBy: readQuery(request.query, 'query').requestedBy ?? approvedBy, approvedBy }
-}
-
-function callerOf ({ principal }: FastifyRequest): string {
-  // Judged routes have one; without one, nothing is approved.
-  return principal?.id ?? ''
 }
 
 async function answer (reply: FastifyReply, isDone: boolean, body: object): Promise<FastifyReply> {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { appendFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { csvHeader, toCsv } from '../../src/audit/csv.ts'
@@ -132,6 +133,9 @@ t.test('who holds an input and the keys finds where it was sent, until the sende
   t.same(await find('a question', 'input', { principals: ['bob'] }), ['bob 1'])
   t.same(await find('a question', 'input', { since: now }), ['ann 2'])
   t.same(await find('a question', 'input', { until: now }), ['ann 0', 'bob 1'])
+  await identities.flush()
+  appendFileSync(file, `${JSON.stringify({ pseudonym: 'u_nobody', epoch: '2026-11', key_id: 'k_nobody', key: '' })}\n`)
+  t.same(await find('a question', 'input', { principals: ['bob', ''] }), ['bob 1'], 'a key of nobody is no key')
   await identities.forget('ann')
   t.same(await find('a question', 'input'), ['bob 1'])
   t.notMatch(readLines(directory).join(), hash('sha256', 'a question'))

@@ -8,7 +8,8 @@ import { queryLog, selectRecords, type QueryOptions } from '../../src/audit/quer
 import type { LoggedRecord } from '../../src/audit/read-records.ts'
 import type { RecordFilter } from '../../src/audit/record-filter.ts'
 import type { AuditRecord } from '../../src/audit/record.ts'
-import { openTestLog, readRecords } from './log-fixture.ts'
+import { tilePath } from '../../src/audit/tiles.ts'
+import { openTestLog, readRecords, segmentNames } from './log-fixture.ts'
 import { until } from '../helpers/until.ts'
 
 const minute = 60_000
@@ -104,20 +105,29 @@ t.test('everything that fits comes batch by batch, in order', async (t) => {
 
 t.test('the index is made once, and again where it is not of this log or damaged', async (t) => {
   const index = path.join(t.testdir(), 'index')
-  const made: number[] = []
-  const make = async (): Promise<number[]> => {
-    t.equal(await indexLog({ directory, index, onBlock: (number) => { made.push(number) } }), 2 * blockRecords)
-    return made.splice(0)
+  const make = async (): Promise<number> => {
+    const { records, made } = await indexLog({ directory, index })
+    t.equal(records, 2 * blockRecords)
+    return made / blockRecords
   }
-  t.same(await make(), [0, 1])
-  t.same(await make(), [])
+  t.equal(await make(), 2)
+  t.equal(await make(), 0)
   const [first = '', second = ''] = readdirSync(index).map((name) => path.join(index, name))
   const whole = readFileSync(first)
   writeFileSync(second, whole)
-  t.same(await make(), [1], 'a block of other records')
-  for (const damage of [() => { rmSync(first) }, () => { truncateSync(first, whole.length - 1) }, () => { truncateSync(first, 5) }, () => { writeFileSync(first, whole.subarray(4)) }, () => { writeFileSync(first, Buffer.concat([whole.subarray(0, 12), Buffer.alloc(whole.length - 12, 32)])) }]) {
+  t.equal(await make(), 1, 'a block of other records')
+  const head = whole.toString('utf8', 12, 12 + whole.readUInt32LE(8))
+  const damages = [
+    () => { rmSync(first) },
+    () => { truncateSync(first, whole.length - 1) },
+    () => { truncateSync(first, 5) },
+    () => { writeFileSync(first, whole.subarray(4)) },
+    () => { writeFileSync(first, Buffer.concat([whole.subarray(0, 12), Buffer.alloc(whole.length - 12, 32)])) },
+    () => { writeFileSync(first, Buffer.concat([whole.subarray(0, 12), Buffer.from(head.replace('"status":', '"states":')), whole.subarray(12 + head.length)])) }
+  ]
+  for (const damage of damages) {
     damage()
-    t.same(await make(), [0])
+    t.equal(await make(), 1)
     t.same(readFileSync(first), whole)
   }
 })
@@ -125,8 +135,11 @@ t.test('the index is made once, and again where it is not of this log or damaged
 t.test('a log without a checkpoint is searched all the same', async (t) => {
   const directory = path.join(t.testdir(), 'log')
   mkdirSync(path.join(directory, 'segments'), { recursive: true })
-  writeFileSync(path.join(directory, 'segments', '00000000000000000000.jsonl'), '{"action":"a","seq":0,"status":"success","timestamp":"2026-11-01T00:00:00.000Z"}\n')
-  t.match(await queryLog({ directory }), { matches: 1, records: [{ seq: 0, action: 'a' }] })
+  writeFileSync(path.join(directory, 'segments', '00000000000000000000.jsonl'), '{"action":"a","seq":0,"status":"success","timestamp":"2026-11-01T00:00:00.000Z"}\n{"action":"b","seq":1,"status":"success","timestamp":"no time"}\n')
+  t.match(await queryLog({ directory }), { matches: 2, records: [{ seq: 0, action: 'a' }, { seq: 1, action: 'b' }] })
+  t.match(await queryLog({ directory, until: 1 }), { matches: 1, records: [{ action: 'b' }] }, 'what is no time is before all others')
+  rmSync(path.join(directory, 'segments', '00000000000000000000.jsonl'))
+  t.same(await queryLog({ directory }), { matches: 0, records: [] })
 })
 
 t.test('of a log whose oldest records are retired, what is left is found, and its index holds no other', { timeout: 200_000 }, async (t) => {
@@ -153,7 +166,7 @@ t.test('of a log whose oldest records are retired, what is left is found, and it
       for await (const records of selectRecords({ directory: copy, ...filter })) selected += records.length
       t.equal(selected, wanted.length)
     }
-    t.equal(await indexLog({ directory: copy }), days === 25 ? blockRecords : 0)
+    t.equal((await indexLog({ directory: copy })).records, days === 25 ? blockRecords : 0)
   }
 })
 
@@ -165,6 +178,9 @@ t.test('what is missing or no record is named', async (t) => {
   rmSync(bundle)
   await t.rejects(queryLog({ directory, ...empty }), { code: 'FMG_ERR_LOG_INCONSISTENT', message: /tile\/entries\/003 is missing/ })
   writeFileSync(bundle, Buffer.concat([Buffer.of(0, 2), Buffer.from('[]'), whole]))
+  await t.rejects(queryLog({ directory, ...empty }), { code: 'FMG_ERR_LOG_INCONSISTENT', message: /tile\/entries\/003 holds 257 entries/ })
+  const length = 2 + whole.readUInt16BE(0)
+  writeFileSync(bundle, Buffer.concat([Buffer.of(0, 2), Buffer.from('[]'), whole.subarray(length)]))
   await t.rejects(queryLog({ directory, ...empty }), { code: 'FMG_ERR_LOG_INCONSISTENT', message: /tile\/entries\/003 holds what is no record/ })
   writeFileSync(bundle, whole)
 })

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { compressSegment } from '../../src/audit/compress-segment.ts'
 import { lineSeq } from '../../src/audit/line-check.ts'
 import { auditLine } from '../../src/audit/line.ts'
 import { signNote } from '../../src/audit/note.ts'
@@ -280,6 +281,12 @@ t.test('several threads find what one does, where and how', { timeout: 120_000 }
   const last = path.join(directory, 'segments', segmentNames(directory).at(-1) ?? '')
   truncateSync(last, readFileSync(last).length - 5)
   await same('a torn last line', true)
+  const first = path.join(directory, 'segments', segmentNames(directory)[0] ?? '')
+  await compressSegment(first, new AbortController().signal)
+  await same('a compressed segment', true)
+  const whole = readFileSync(`${first}.gz`)
+  writeFileSync(`${first}.gz`, whole.subarray(0, whole.length - 20))
+  await same('a compressed segment that is cut', false)
 })
 
 t.test('a log of more than 32 MiB is hashed by others than this thread, where there are cores', async (t) => {

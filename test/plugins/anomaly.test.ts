@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { generateKeyPairSync } from 'node:crypto'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import type { Alert } from '../../src/audit/watch/alert.ts'
 import type { Authenticator } from '../../src/authn/authenticator.ts'
@@ -35,12 +36,13 @@ const handle: ModelHandle = {
 
 const signer = localSigner(generateKeyPairSync('ed25519').privateKey)
 
-type TestApp = FastifyInstance & { reached: number, alerts: Alert[] }
+type TestApp = FastifyInstance & { reached: number, alerts: Alert[], streams: Readable[] }
 
 /** The ceiling is three requests in a minute: the fourth raises an alert. */
 async function appIn (t: Test, folder: string, options: AnomalyOptions = {}, more: Partial<ModelGuardOptions> = {}): Promise<TestApp> {
   const alerts: Alert[] = []
-  const app = Object.assign<FastifyInstance, { reached: number, alerts: Alert[] }>(Fastify(), { reached: 0, alerts })
+  const streams: Readable[] = []
+  const app = Object.assign<FastifyInstance, { reached: number, alerts: Alert[], streams: Readable[] }>(Fastify(), { reached: 0, alerts, streams })
   t.teardown(() => app.close())
   const watch = { rules: { ceiling: { requests: 3 } } }
   await app.register(modelGuard, guardOptions({ audit: await auditIn(folder, 'before-response', signer), anomaly: { watch, onAlert: (alert) => { alerts.push(alert) }, ...options }, ...more }))
@@ -56,6 +58,11 @@ async function appIn (t: Test, folder: string, options: AnomalyOptions = {}, mor
     return { scores: data instanceof Uint8Array ? Array.from(new Float32Array(new Uint8Array(data).buffer)) : [] }
   })
   app.post('/own/:model', { config: { access } }, async () => ({ scores: [0.125, 0.777, 0.1] }))
+  app.post('/stream/:model', { config: { access } }, async () => {
+    const stream = Readable.from(['0.125'])
+    streams.push(stream)
+    return stream
+  })
   app.post('/fails/:model', { config: { access } }, async () => { throw new Error('no') })
   app.get('/about/:model', { config: { access: { ...access, action: 'read' } } }, async () => ({ name: 'm' }))
   return app
@@ -132,6 +139,8 @@ t.test('coarsened: the highest label alone, rounded; what cannot be made coarse 
   await provoke(app)
   t.same(await run('/run/acme-m'), { scores: [0, 0.7799999713897705, 0] })
   t.match(await run('/own/acme-m'), { statusCode: 403, code: 'FMG_ERR_ACCESS_DENIED' })
+  t.match(await run('/stream/acme-m'), { statusCode: 403, code: 'FMG_ERR_ACCESS_DENIED' })
+  t.ok(app.streams[0]?.destroyed)
   t.match(await run('/fails/acme-m'), { statusCode: 500, message: 'no' })
   t.match((await app.inject({ url: '/about/acme-m', ...ann })).json(), { name: 'm' })
   t.equal((await app.inject({ url: '/known', ...ann })).statusCode, 200)
@@ -250,6 +259,29 @@ t.test('a server that starts goes on with what was found, but for what was lifte
   t.same(second.anomalies.list().map(({ subject, action }) => `${subject} ${action}`).sort(), [`${annPseudonym} coarsen`, `${annPseudonym} suspend`, `${bobPseudonym} coarsen`].sort())
   t.equal(changes(folder).length, before)
   t.equal(second.alerts.length, 0)
+})
+
+t.test('what is found while the log is still being read is told, and so is a record of it that is lost', async (t) => {
+  const folder = t.testdir()
+  const learnFrom = { directory: path.join(folder, 'audit'), days: 1 }
+  const first = await appIn(t, folder)
+  for (let index = 0; index < 3; index++) await first.inject({ url: '/known', ...ann })
+  await first.close()
+  const second = await appIn(t, folder, { learnFrom })
+  // Before any of the log is read: what comes waits its turn.
+  await second.ready()
+  const { log } = second[recording]
+  const refused: unknown[] = []
+  second.log.error = (said: unknown) => { refused.push(said) }
+  const append = log.append.bind(log)
+  log.append = (record, done, ...more) => {
+    if (record.action === 'anomaly:alert') done(new Error('no disk'), -1)
+    else append(record, done, ...more)
+  }
+  await second.inject({ url: '/known', ...ann })
+  await until(() => second.alerts.length === 1)
+  t.match(second.alerts, [{ rule: 'ceiling', measured: 4 }])
+  t.match(refused, [{ err: { message: 'no disk' } }])
 })
 
 t.test('a rule in shadow leads to nothing after a start either', async (t) => {

@@ -139,8 +139,7 @@ function directionOf ({ parts, weights, mean }: Parts, signs: Float64Array): [nu
 function halfOf (centred: Float64Array, signs: Float64Array): number {
   let half = 0
   for (let from = 0; from < signs.length; from += partCount) {
-    let projection = 0
-    for (let part = 0; part < partCount; part++) projection += floatAt(signs, from + part) * floatAt(centred, part)
+    const projection = centred.reduce((sum, value, part) => sum + value * floatAt(signs, from + part), 0)
     half = half << 1 | (projection > 0 ? 1 : 0)
   }
   return half >>> 0
