@@ -13,7 +13,7 @@ import { startPrivateRedis } from '../../scripts/redis.js'
 import { run } from '../helpers/command.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
-import { append, appendAll, openTestLog, readLines, record } from './log-fixture.ts'
+import { append, appendAll, openTestLog, readLines, record, segmentNames } from './log-fixture.ts'
 
 const batch = (firstSeq: number, ...lines: string[]): LineBatch => ({ origin: 'example.com/audit', firstSeq, lines })
 
@@ -58,6 +58,37 @@ t.test('a stream into which something else writes is refused', async (t) => {
   await client.set(key, 'x')
   await t.rejects(redisStreamSink({ client, key }).deliver(batch(0, 'a')), { message: /WRONGTYPE/ })
   t.throws(() => redisStreamSink({ client, key: '' }), { code: 'FMG_ERR_OPTION_INVALID' })
+})
+
+t.test('a stream whose next lines are retired goes on with the first that are kept', async (t) => {
+  const client = connectRedis(t)
+  const key = `${keyPrefix}retired`
+  const folder = t.testdir()
+  const directory = path.join(folder, 'log')
+  let now = 0
+  const options = { clock: () => now, maxSegmentSeconds: 60, retainSeconds: 120, maxHoldSeconds: 0 }
+  const log = await openTestLog(directory, options)
+  const sink = redisStreamSink({ client, key })
+  const errors: Error[] = []
+  const follow = async (): ReturnType<typeof followLog> => await followLog({ log, sink, positionFile: path.join(folder, 'position.json'), onError: (error) => { errors.push(error) } })
+  const add = async (from: number): Promise<void> => {
+    await Promise.all(Array.from({ length: 300 }, async (_, index) => await append(log, { ...record(from + index), timestamp: new Date(now).toISOString() })))
+  }
+  await add(0)
+  const first = await follow()
+  await until(() => first.next === 300)
+  await first.close()
+  for (now = 100_000; now <= 900_000; now += 100_000) await add(3 * now / 1000)
+  await log.checkpoint()
+  await until(() => !segmentNames(directory).some((name) => Number(name.slice(0, 20)) <= 300))
+  const second = await follow()
+  await until(() => second.next === log.size)
+  await second.close()
+  await log.close()
+  t.match(errors, [{ reason: 'sink-too-late' }], 'which is told once')
+  const kept = readLines(directory)
+  t.ok(kept.length >= 300)
+  t.same((await entriesOf(client, key)).map(({ line }) => line).slice(-kept.length), kept)
 })
 
 /** Runs the child until its sink is so far, and kills it. */
