@@ -216,6 +216,42 @@ t.test('a transport that fails or ends is a failure, and the next lines begin an
   await t.rejects((await pinoTransportSink({ target: path.join(folder, 'none.mjs') })).deliver(batch(0, 'a')))
 })
 
+t.test('what a transport had taken when it died is delivered again', async (t) => {
+  const folder = t.testdir()
+  const module = path.join(folder, 'transport.mjs')
+  const file = path.join(folder, 'out')
+  writeFileSync(module, `
+    import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+    import { Writable } from 'node:stream'
+    export default ({ file }) => {
+      const fails = !existsSync(file + '.failed')
+      writeFileSync(file + '.failed', '')
+      // Takes the first lines into its memory, and ends before they are anywhere else.
+      return new Writable({
+        write (chunk, encoding, done) {
+          if (!fails) appendFileSync(file, chunk)
+          else setTimeout(() => { throw new Error('the collector is gone') }, 50)
+          done()
+        }
+      })
+    }`)
+  const sink = await pinoTransportSink({ target: module, options: { file } })
+  const log = await openTestLog(path.join(folder, 'log'))
+  const errors: Error[] = []
+  const follower = await followLog({ log, sink, positionFile: path.join(folder, 'position.json'), retryMs: 5, onError: (error) => { errors.push(error) } })
+  await appendAll(log, 0, 20)
+  await until(() => follower.next === 20)
+  for (let index = 20; index < 400 && !existsSync(file); index++) {
+    await append(log, record(index))
+    await until(() => follower.next === index + 1)
+  }
+  await follower.close()
+  await log.close()
+  t.ok(errors.length > 0)
+  const mirrored = new Set(readFileSync(file, 'utf8').split('\n'))
+  t.same(readLines(path.join(folder, 'log')).filter((line) => !mirrored.has(line)), [])
+})
+
 t.test('a transport says when pino is missing', async (t) => {
   const folder = t.testdir({
     'hide.mjs': "import { register } from 'node:module'\nregister('data:text/javascript,' + encodeURIComponent(`export function resolve (name, context, next) { if (name === 'pino') throw new Error('hidden'); return next(name, context) }`))\n",
