@@ -89,15 +89,17 @@ export function createAppender (options: AppenderOptions): Appender {
     const draft = draftLine(record)
     const units = unitsOf(draft)
     const isOptional = durability === 'best-effort'
+    // A tally stands for as many requests as it counts.
+    const requests = record.count ?? 1
     // Half of the room is kept from what may be dropped.
     if (waitingUnits + units > options.maxWaitingUnits / (isOptional ? 2 : 1) || tree.fullBytes > maxUnpublishedBytes) {
-      if (isOptional) dropped++
+      if (isOptional) dropped += requests
       done(isOptional ? null : guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'audit-overloaded' }), -1)
       return
     }
     const seq = nextSeq + underWay + waiting.length
     const isWaitedFor = durability === 'before-response'
-    add({ draft, done: isWaitedFor ? done : ignore, durability, count: () => { if (isOptional) dropped++; else refused++ } })
+    add({ draft, done: isWaitedFor ? done : ignore, durability, count: () => { if (isOptional) dropped += requests; else refused += requests } })
     start()
     if (!isWaitedFor) done(null, seq)
   }

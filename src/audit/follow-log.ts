@@ -81,7 +81,7 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
     if (found === undefined) return false
     const { firstSeq, lines } = found
     if (firstSeq > next) onError(guardError('FMG_ERR_AUDIT_UNAVAILABLE', { reason: 'sink-too-late', cause: new Error(`records ${next} to ${firstSeq - 1} were retired before a sink had them`) }))
-    const wanted = await sink.deliver({ origin: log.origin, firstSeq, lines })
+    const wanted = await sink.deliver({ origin: log.origin, firstSeq, lines, isFirstKept: firstSeq > next })
     next = wanted ?? firstSeq + lines.length
     const position = Math.max(0, next - (sink.overlap ?? 0))
     await writeFileAtomic(positionFile, `${JSON.stringify({ next: position })}\n`)

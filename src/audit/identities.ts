@@ -41,7 +41,7 @@ export interface Identities {
    * be joined to a name, nor a digest to a guessed value. Copies of the file elsewhere, and blocks that the file system has
    * not yet written over, are not reached.
    * @returns whether there was anything to forget.
-   * @throws FMG_ERR_AUDIT_UNAVAILABLE when the file cannot be written; it is then written anew by the next flush.
+   * @throws FMG_ERR_AUDIT_UNAVAILABLE when the file cannot be written; it is then written anew by the next flush, and who asks again is told of that.
    */
   forget (principalId: string): Promise<boolean>
   /** Flushes and lets go of the file, also when that fails. */
@@ -84,6 +84,8 @@ export async function openIdentities ({ file, clock = Date.now }: IdentitiesOpti
 function identitiesIn ({ lines, identityFile }: OpenedIdentityFile, clock: () => number, lock: Lock): Identities {
   const persons = readPersons(lines)
   const currentEpoch = epochClock(clock)
+  // Out of the memory, and maybe still in the file.
+  const forgetting = new Set<string>()
   let drawn: IdentityLine[] = []
   // A file that failed once is not trusted again (a failed fsync forgets what it failed on): it is written anew.
   let stale = false
@@ -170,9 +172,11 @@ function identitiesIn ({ lines, identityFile }: OpenedIdentityFile, clock: () =>
     get pending () { return drawn.length > 0 || stale || saving },
     flush,
     async forget (principalId) {
-      if (!persons.delete(principalId)) return false
+      if (!persons.delete(principalId) && !forgetting.has(principalId)) return false
+      forgetting.add(principalId)
       stale = true
       await flush()
+      forgetting.delete(principalId)
       return true
     },
     async close () {

@@ -149,7 +149,7 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   else if (tree.size > published.size || repairs.length > 0) schedule.wake()
   // Whoever closed it last may not have lived to hear of a witness.
   else witnesses.offer(published)
-  const upkeep = startUpkeep({ ...settings, held: holds.passed, append: (record, done) => { appender.append(record, done) }, checkpoint })
+  const upkeep = startUpkeep({ ...settings, held: holds.passed, append: (record, done) => { appender.append(record, done, 'before-response') }, checkpoint })
   whenPublished = ({ size }) => { upkeep.wake(size) }
   upkeep.wake(published?.size ?? 0)
 
@@ -184,7 +184,7 @@ async function freeBytes (directory: string): Promise<number> {
 async function recordRepairs (appender: Appender, repairs: readonly Repair[], clock: () => number): Promise<void> {
   await Promise.all(repairs.map(({ reason, detail }) => new Promise<void>((resolve, reject) => {
     const timestamp = new Date(clock()).toISOString()
-    appender.append({ timestamp, action: 'log:recover', status: 'success', reason, detail }, (error) => { if (error === null) resolve(); else reject(error) })
+    appender.append({ timestamp, action: 'log:recover', status: 'success', reason, detail }, (error) => { if (error === null) resolve(); else reject(error) }, 'before-response')
   })))
 }
 

@@ -28,7 +28,7 @@ interface Transport extends NodeJS.EventEmitter {
 }
 
 /**
- * Any pino transport (Kafka, Loki, OpenTelemetry, syslog, a file): it gets the log's lines as they are. The position is saved when the worker has taken them, and lags by `overlap`.
+ * Any pino transport (Kafka, Loki, OpenTelemetry, syslog, a file): it gets the log's lines as they are, and after a worker that died the last ones again. The position is saved when the worker has taken them, and lags by `overlap`.
  * @throws FMG_ERR_OPTION_INVALID also when pino is not installed.
  */
 export async function pinoTransportSink (given: PinoTransportSinkOptions): Promise<Sink> {
@@ -37,13 +37,18 @@ export async function pinoTransportSink (given: PinoTransportSinkOptions): Promi
     throw guardError('FMG_ERR_OPTION_INVALID', { detail: 'a pino transport needs the package pino: npm install pino', cause })
   })
   let current: OpenTransport | undefined
+  /** Why the last worker is gone, and whether lines that it had taken are to be delivered again. */
+  let ended: Error | undefined
+  let isRewinding = false
 
   function open (): OpenTransport {
     const opened: OpenTransport = { transport: pino.transport({ target, options: { ...options } }), failure: undefined }
     const fail = (error: Error): void => {
       opened.failure ??= error
       // A worker that is gone does not come back: the next lines begin another.
-      if (current === opened) current = undefined
+      if (current !== opened) return
+      current = undefined
+      ended = error
     }
     opened.transport.on('error', fail)
     opened.transport.on('close', () => { fail(new Error(`the transport ${target} ended`)) })
@@ -52,7 +57,18 @@ export async function pinoTransportSink (given: PinoTransportSinkOptions): Promi
 
   return {
     overlap,
-    async deliver ({ lines }) {
+    async deliver ({ firstSeq, lines }) {
+      if (ended !== undefined) {
+        const error = ended
+        ended = undefined
+        isRewinding = true
+        // Thrown, so that a worker that ends over and over is not begun anew without a pause.
+        throw error
+      }
+      if (isRewinding) {
+        isRewinding = false
+        return Math.max(0, firstSeq - overlap)
+      }
       const used = current ??= open()
       used.transport.write(lines.map((line) => `${line}\n`).join(''))
       await flushed(used.transport)

@@ -20,16 +20,16 @@ const readOptions = object({
 
 // One command a batch: were its entries sent one by one, one could come after another that follows it, over a connection that broke in between.
 const script = `
-local key, origin, first, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local key, origin, first, most, takesGap = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == 'gap'
 local last = -1
 local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
 if top then
   if top[2][1] ~= 'origin' or top[2][2] ~= origin then return redis.error_reply('OTHERLOG') end
   last = tonumber(string.match(top[1], '^%d+'))
-  if first > last + 1 then return last + 1 end
+  if first > last + 1 and not takesGap then return last + 1 end
 end
-for at = 4, #ARGV do
-  local seq = first + at - 4
+for at = 5, #ARGV do
+  local seq = first + at - 5
   if seq > last then
     local id = string.format('%.0f-1', seq)
     local added
@@ -49,8 +49,8 @@ return -1
 export function redisStreamSink (options: RedisStreamSinkOptions): Sink {
   const { client, key, maxLength = 0 } = readOptions(options, 'redisStreamSink')
   return {
-    async deliver ({ origin, firstSeq, lines }) {
-      const wanted = Number(await client.call('EVAL', script, 1, key, origin, firstSeq, maxLength, ...lines).catch((error: unknown) => {
+    async deliver ({ origin, firstSeq, lines, isFirstKept = false }) {
+      const wanted = Number(await client.call('EVAL', script, 1, key, origin, firstSeq, maxLength, isFirstKept ? 'gap' : '', ...lines).catch((error: unknown) => {
         if (!String(error).includes('OTHERLOG')) throw error
         throw guardError('FMG_ERR_OPTION_INVALID', { detail: `the stream ${key} is not of the log ${origin}`, cause: error })
       }))

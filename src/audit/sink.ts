@@ -6,6 +6,8 @@ export interface LineBatch {
   readonly firstSeq: number
   /** Without their line feeds; at least one. */
   readonly lines: readonly string[]
+  /** What comes before the first line is no longer kept: no sink gets it any more. Left out: it may be wanted again. */
+  readonly isFirstKept?: boolean
 }
 
 /** Where a log is mirrored: a stream, a queue, a collector. */

@@ -49,6 +49,8 @@ export class AuditEntry implements RequestAudit {
   fields: AuditFields = {}
   /** By whose pseudonym and keys the record is written, from first to last. */
   identity: Identity | undefined
+  /** Pseudonym of the credential, drawn together with `identity`. */
+  credential: string | undefined
   /** Why it failed, in one word. */
   reason: string | undefined
   /** The keyed digest of all that was received so far. */

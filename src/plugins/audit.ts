@@ -194,8 +194,10 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     void reply.header(seqHeader, seq)
   }
 
-  function identityOf (entry: AuditEntry, { id }: Principal): Identity {
+  // Both at once and once only: of who is forgotten while the request runs, one drawn later would join the old pseudonym to a name.
+  function identityOf (entry: AuditEntry, { id, credential }: Principal): Identity {
     entry.identity ??= identities.principal(id)
+    entry.credential ??= identities.credential(id, credential.id)
     return entry.identity
   }
 
@@ -204,7 +206,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     if (!principal) return undefined
     const identity = identityOf(entry, principal)
     const user = identity.pseudonym
-    return { user, credential: identities.credential(principal.id, principal.credential.id), facts: facts(principal, user, request[judged] ?? undefined, ranges(identity, request.ip)) }
+    return { user, credential: entry.credential ?? '', facts: facts(principal, user, request[judged] ?? undefined, ranges(identity, request.ip)) }
   }
 
   function outputHash (entry: AuditEntry, { principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {

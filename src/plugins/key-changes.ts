@@ -21,7 +21,7 @@ export interface KeyChangesOptions {
  */
 export async function recordKeyChanges ({ log, identities, store, logger }: KeyChangesOptions): Promise<void> {
   const append = (record: AuditRecord): void => {
-    log.append(record, (error) => { if (error !== null) logger.error({ err: error, action: record.action }, 'a change of a key is not recorded') })
+    log.append(record, (error) => { if (error !== null) logger.error({ err: error, action: record.action }, 'a change of a key is not recorded') }, 'before-response')
   }
   const pseudonymOf = (id: string | undefined): string | undefined => id === undefined ? undefined : identities.principal(id).pseudonym
 

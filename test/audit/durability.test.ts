@@ -131,3 +131,16 @@ t.test('little free space is seen', async (t) => {
     await log.close()
   }
 })
+
+t.test('a tally that is dropped is counted as all that it stands for', async (t) => {
+  const directory = t.testdir()
+  const log = await openTestLog(directory, { maxWaitingUnits: 2000 })
+  const failing = failSyncs(t)
+  log.append({ ...record(0), count: 1000 }, () => {}, 'best-effort')
+  log.append({ ...record(1), action: 'x'.repeat(500), model_id: 'x'.repeat(500), count: 30 }, () => {}, 'best-effort')
+  await log.checkpoint().catch(() => {})
+  failing.restore()
+  await append(log, record(2))
+  await log.close()
+  t.equal(readRecords(directory).find(({ reason }) => reason === 'dropped')?.count, 1030)
+})

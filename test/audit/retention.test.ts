@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import fs, { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { compressSegment } from '../../src/audit/compress-segment.ts'
@@ -345,5 +345,20 @@ t.test('the time of a segment is that of its first record, if it has one', async
   for (const [text, time] of [['{"timestamp":"1970-01-01T00:00:01.000Z"}\n{}\n', 1000], ['{"timestamp":"now"}\n', undefined], ['no JSON\n', undefined], ['{"timest', undefined], ['', undefined]] as const) {
     writeFileSync(file, text)
     t.equal(await firstTime(file), time, text)
+  }
+})
+
+t.test('whatever the durability of a log is, nothing is deleted of which no record tells', async (t) => {
+  for (const durability of ['async', 'best-effort'] as const) {
+    const { directory, open } = await makeLog(t, durability === 'async' ? 'log' : durability)
+    const errors: Error[] = []
+    const failing = t.intercept(fs, 'fdatasync', { value: (fd: number, callback: (error: Error) => void) => { callback(new Error('EIO')) } })
+    const log = await open(4.5, { durability, retainSeconds: 2 * 86_400, onError: (error) => { errors.push(error) } })
+    await until(() => errors.length > 0)
+    await log.close().catch(() => {})
+    failing.restore()
+    t.same(starts(directory).slice(0, 4), [0, 300, 600, 900])
+    t.match(await verifyLog({ directory, verifierKey }), { ok: true, problems: [] })
+    await (await open(4.5)).close()
   }
 })

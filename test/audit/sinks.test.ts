@@ -13,7 +13,7 @@ import { startPrivateRedis } from '../../scripts/redis.js'
 import { run } from '../helpers/command.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
-import { append, appendAll, openTestLog, readLines, record } from './log-fixture.ts'
+import { append, appendAll, openTestLog, readLines, record, segmentNames } from './log-fixture.ts'
 
 const batch = (firstSeq: number, ...lines: string[]): LineBatch => ({ origin: 'example.com/audit', firstSeq, lines })
 
@@ -58,6 +58,37 @@ t.test('a stream into which something else writes is refused', async (t) => {
   await client.set(key, 'x')
   await t.rejects(redisStreamSink({ client, key }).deliver(batch(0, 'a')), { message: /WRONGTYPE/ })
   t.throws(() => redisStreamSink({ client, key: '' }), { code: 'FMG_ERR_OPTION_INVALID' })
+})
+
+t.test('a stream whose next lines are retired goes on with the first that are kept', async (t) => {
+  const client = connectRedis(t)
+  const key = `${keyPrefix}retired`
+  const folder = t.testdir()
+  const directory = path.join(folder, 'log')
+  let now = 0
+  const options = { clock: () => now, maxSegmentSeconds: 60, retainSeconds: 120, maxHoldSeconds: 0 }
+  const log = await openTestLog(directory, options)
+  const sink = redisStreamSink({ client, key })
+  const errors: Error[] = []
+  const follow = async (): ReturnType<typeof followLog> => await followLog({ log, sink, positionFile: path.join(folder, 'position.json'), onError: (error) => { errors.push(error) } })
+  const add = async (from: number): Promise<void> => {
+    await Promise.all(Array.from({ length: 300 }, async (_, index) => await append(log, { ...record(from + index), timestamp: new Date(now).toISOString() })))
+  }
+  await add(0)
+  const first = await follow()
+  await until(() => first.next === 300)
+  await first.close()
+  for (now = 100_000; now <= 900_000; now += 100_000) await add(3 * now / 1000)
+  await log.checkpoint()
+  await until(() => !segmentNames(directory).some((name) => Number(name.slice(0, 20)) <= 300))
+  const second = await follow()
+  await until(() => second.next === log.size)
+  await second.close()
+  await log.close()
+  t.match(errors, [{ reason: 'sink-too-late' }], 'which is told once')
+  const kept = readLines(directory)
+  t.ok(kept.length >= 300)
+  t.same((await entriesOf(client, key)).map(({ line }) => line).slice(-kept.length), kept)
 })
 
 /** Runs the child until its sink is so far, and kills it. */
@@ -183,6 +214,42 @@ t.test('a transport that fails or ends is a failure, and the next lines begin an
   await log.close()
   await t.rejects(pinoTransportSink({ target: '' }), { code: 'FMG_ERR_OPTION_INVALID' })
   await t.rejects((await pinoTransportSink({ target: path.join(folder, 'none.mjs') })).deliver(batch(0, 'a')))
+})
+
+t.test('what a transport had taken when it died is delivered again', async (t) => {
+  const folder = t.testdir()
+  const module = path.join(folder, 'transport.mjs')
+  const file = path.join(folder, 'out')
+  writeFileSync(module, `
+    import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+    import { Writable } from 'node:stream'
+    export default ({ file }) => {
+      const fails = !existsSync(file + '.failed')
+      writeFileSync(file + '.failed', '')
+      // Takes the first lines into its memory, and ends before they are anywhere else.
+      return new Writable({
+        write (chunk, encoding, done) {
+          if (!fails) appendFileSync(file, chunk)
+          else setTimeout(() => { throw new Error('the collector is gone') }, 50)
+          done()
+        }
+      })
+    }`)
+  const sink = await pinoTransportSink({ target: module, options: { file } })
+  const log = await openTestLog(path.join(folder, 'log'))
+  const errors: Error[] = []
+  const follower = await followLog({ log, sink, positionFile: path.join(folder, 'position.json'), retryMs: 5, onError: (error) => { errors.push(error) } })
+  await appendAll(log, 0, 20)
+  await until(() => follower.next === 20)
+  for (let index = 20; index < 400 && !existsSync(file); index++) {
+    await append(log, record(index))
+    await until(() => follower.next === index + 1)
+  }
+  await follower.close()
+  await log.close()
+  t.ok(errors.length > 0)
+  const mirrored = new Set(readFileSync(file, 'utf8').split('\n'))
+  t.same(readLines(path.join(folder, 'log')).filter((line) => !mirrored.has(line)), [])
 })
 
 t.test('a transport says when pino is missing', async (t) => {
