@@ -62,9 +62,9 @@ export const anomaly = fp(async function anomaly (app: FastifyInstance, options:
   const tightWindows = [{ name: 'anomaly', quota: tightRequestsAMinute, windowSeconds: 60 }]
   const last: Alert[] = []
 
-  const learning = learnFrom === undefined ? undefined : learnRecords({ ...learnFrom, clock, see: recall, onError: complain })
+  const learning = learnFrom === undefined ? undefined : learnRecords({ ...learnFrom, clock, see: (record, seq, isNew) => { (isNew ? judge : recall)(record, seq) }, onError: complain })
   whenRecorded((record, seq) => {
-    if (learning?.keep(record, seq) !== true) for (const alert of watch.see(record, seq)) tell(alert)
+    if (learning?.keep(record, seq) !== true) judge(record, seq)
   })
 
   app.decorate('anomalies', {
@@ -109,18 +109,26 @@ export const anomaly = fp(async function anomaly (app: FastifyInstance, options:
     }
   }
 
-  /** What was found before this process began is in the log already; what it led to goes on, unless it was lifted. */
-  function recall (record: AuditRecord, seq: number, isNew: boolean): void {
+  /** What the rules make of a record; a lift also ends what an alert that was read after it began anew. */
+  function see (record: AuditRecord, seq: number): readonly Alert[] {
     const { action, user_id: subject, detail } = record
     if (action === 'anomaly:lift' && subject !== undefined) acting.lift(subject, reactionNames.find((name) => name === detail?.['action']))
-    for (const alert of watch.see(record, seq)) {
-      if (isNew) tell(alert)
-      else if (plans[alert.rule].mode === 'enforce' && alert.kind === 'principal') acting.begin(alert, plans[alert.rule].actions)
+    return watch.see(record, seq)
+  }
+
+  function judge (record: AuditRecord, seq: number): void {
+    for (const alert of see(record, seq)) tell(alert)
+  }
+
+  /** What was found before this process began is in the log already; what it led to goes on, unless it was lifted. */
+  function recall (record: AuditRecord, seq: number): void {
+    for (const alert of see(record, seq)) {
+      if (plans[alert.rule].mode === 'enforce' && alert.kind === 'principal') acting.begin(alert, plans[alert.rule].actions)
     }
   }
 
-  function note (record: Parameters<typeof log.append>[0]): void {
-    log.append(record, (error) => { if (error !== null) complain(error) })
+  function note (record: AuditRecord): void {
+    appendChange(log, record).catch(complain)
   }
 
   function reactBefore (request: JudgedRequest, reply: FastifyReply, done: Done): void {

@@ -8,8 +8,7 @@ import { queryLog, selectRecords, type QueryOptions } from '../../src/audit/quer
 import type { LoggedRecord } from '../../src/audit/read-records.ts'
 import type { RecordFilter } from '../../src/audit/record-filter.ts'
 import type { AuditRecord } from '../../src/audit/record.ts'
-import { tilePath } from '../../src/audit/tiles.ts'
-import { openTestLog, readRecords, segmentNames } from './log-fixture.ts'
+import { openTestLog, readRecords } from './log-fixture.ts'
 import { until } from '../helpers/until.ts'
 
 const minute = 60_000

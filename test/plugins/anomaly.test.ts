@@ -261,29 +261,6 @@ t.test('a server that starts goes on with what was found, but for what was lifte
   t.equal(second.alerts.length, 0)
 })
 
-t.test('what is found while the log is still being read is told, and so is a record of it that is lost', async (t) => {
-  const folder = t.testdir()
-  const learnFrom = { directory: path.join(folder, 'audit'), days: 1 }
-  const first = await appIn(t, folder)
-  for (let index = 0; index < 3; index++) await first.inject({ url: '/known', ...ann })
-  await first.close()
-  const second = await appIn(t, folder, { learnFrom })
-  // Before any of the log is read: what comes waits its turn.
-  await second.ready()
-  const { log } = second[recording]
-  const refused: unknown[] = []
-  second.log.error = (said: unknown) => { refused.push(said) }
-  const append = log.append.bind(log)
-  log.append = (record, done, ...more) => {
-    if (record.action === 'anomaly:alert') done(new Error('no disk'), -1)
-    else append(record, done, ...more)
-  }
-  await second.inject({ url: '/known', ...ann })
-  await until(() => second.alerts.length === 1)
-  t.match(second.alerts, [{ rule: 'ceiling', measured: 4 }])
-  t.match(refused, [{ err: { message: 'no disk' } }])
-})
-
 t.test('a rule in shadow leads to nothing after a start either', async (t) => {
   const folder = t.testdir()
   const first = await appIn(t, folder, reactingWith({ action: 'suspend' }))
