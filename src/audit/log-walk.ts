@@ -160,8 +160,7 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
 
   /** The tiles that grew when reading stopped: what is wrong may be in the lines of the last bundle, or in the hashes of those that are retired. */
   async function checkUnfinished (): Promise<void> {
-    // Where the checkpoint was reached, what it promises of these was looked at.
-    for (const tile of tree.partial().filter(({ level, index }) => !edge.some((known) => known.level === level && known.index === index))) {
+    for (const tile of tree.partial()) {
       const promised = Math.min(tileWidth, Math.floor(covered / (tile.level === 'entries' ? 1 : tileWidth ** tile.level)) - tile.index * tileWidth)
       const problem = promised < tile.width ? undefined : await checkTile(directory, tile, promised)
       if (problem !== undefined) problems.push(problem)

@@ -45,8 +45,10 @@ export function compileFilter ({ since = -Infinity, until = Infinity, where = {}
       const fits = new Uint8Array(block.records).fill(1)
       for (const { member, test } of tests) if (!await keepTexts(block, member, test, fits)) return []
       if (block.earliest < since || block.latest >= until) keep(fits, await block.times(), (time) => time >= since && time < until)
-      if (starts !== undefined) await keepDigests(block, starts, fits)
-      return numbersOf(fits)
+      const rows = numbersOf(fits)
+      if (starts === undefined) return rows
+      const columns = await Promise.all(digestMembers.map(async (member) => await block.digests(member)))
+      return rows.filter((row) => columns.some((column) => starts.has(Number(column[row]))))
     }
   }
 }
@@ -58,14 +60,6 @@ async function keepTexts (block: IndexBlock, member: SearchedMember, test: (text
   if (!wanted.includes(1)) return false
   for (const [row, code] of (await block.codes(member)).entries()) if (wanted[code] !== 1) fits[row] = 0
   return true
-}
-
-async function keepDigests (block: IndexBlock, starts: ReadonlySet<number>, fits: Uint8Array): Promise<void> {
-  const found = new Uint8Array(fits.length)
-  for (const member of digestMembers) {
-    for (const [row, start] of (await block.digests(member)).entries()) if (starts.has(start)) found[row] = 1
-  }
-  for (const [row, hit] of found.entries()) if (hit === 0) fits[row] = 0
 }
 
 function keep (fits: Uint8Array, values: Float64Array, test: (value: number) => boolean): void {

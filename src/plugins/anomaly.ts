@@ -62,7 +62,7 @@ export const anomaly = fp(async function anomaly (app: FastifyInstance, options:
   const tightWindows = [{ name: 'anomaly', quota: tightRequestsAMinute, windowSeconds: 60 }]
   const last: Alert[] = []
 
-  const learning = learnFrom === undefined ? undefined : learnRecords({ ...learnFrom, clock, see: (record, seq, isNew) => { (isNew ? judge : recall)(record, seq) }, onError: complain })
+  const learning = learnFrom === undefined ? undefined : learnRecords({ ...learnFrom, clock, recall, see: judge, onError: complain })
   whenRecorded((record, seq) => {
     if (learning?.keep(record, seq) !== true) judge(record, seq)
   })

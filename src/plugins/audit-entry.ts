@@ -43,14 +43,19 @@ export interface Outcome {
   readonly httpStatus: number
 }
 
+/** What the log knows a request's principal and credential by: drawn together. */
+export interface Names {
+  readonly identity: Identity
+  /** Pseudonym of the credential. */
+  readonly credential: string
+}
+
 /** What is known of a request's record while the request runs. */
 export class AuditEntry implements RequestAudit {
   readonly startedAt = performance.now()
   fields: AuditFields = {}
   /** By whose pseudonym and keys the record is written, from first to last. */
-  identity: Identity | undefined
-  /** Pseudonym of the credential, drawn together with `identity`. */
-  credential: string | undefined
+  names: Names | undefined
   /** Why it failed, in one word. */
   reason: string | undefined
   /** The keyed digest of all that was received so far. */

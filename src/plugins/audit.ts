@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { bodyDigest, commit, type Committed } from '../audit/commitment.ts'
-import type { Identities, Identity } from '../audit/identities.ts'
+import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { guardError } from '../errors.ts'
 import { sketcher, readSketcherOptions, type SketcherOptions } from '../audit/watch/sketch.ts'
@@ -10,7 +10,7 @@ import { havingMethods, listOf, object, optional, string, withDefault } from '..
 import type { Principal } from '../principal.ts'
 import { addressDigests } from './address-digests.ts'
 import { changeWriter } from './audit-change.ts'
-import { AuditEntry, type Outcome } from './audit-entry.ts'
+import { AuditEntry, type Names, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
 import { durabilityOf, readEvents, type EventClasses } from './event-classes.ts'
 import { factsWriter } from './facts.ts'
@@ -92,7 +92,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   app.addHook('preParsing', function digestInput (request, _reply, payload, done) {
     const { audit: entry, principal } = request
     const length = Number(request.headers['content-length'] ?? NaN)
-    if (entry !== null && principal && length !== 0) entry.inputHash = streamDigest(payload, 'input', identityOf(entry, principal).digests, length)
+    if (entry !== null && principal && length !== 0) entry.inputHash = streamDigest(payload, 'input', namesOf(entry, principal).identity.digests, length)
     if (entry !== null && principal && wantsReceipt(request)) entry.wholeInput = wholeDigest(payload)
     done(null, payload)
   })
@@ -182,36 +182,35 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     const { principal, method } = request
     if (!wantsReceipt(request) || !principal || method === 'HEAD' || answer instanceof Readable) return undefined
     const output = typeof answer === 'string' || answer instanceof Uint8Array ? answer : ''
-    return commit({ digests: identityOf(entry, principal).digests, principal: principal.id, input: entry.wholeInput?.(), output: bodyDigest(output) })
+    return commit({ digests: namesOf(entry, principal).identity.digests, principal: principal.id, input: entry.wholeInput?.(), output: bodyDigest(output) })
   }
 
   /** Tells whoever asked for a receipt by which number it will be had. What is said of the request later is in no receipt. */
   function giveNumber (entry: AuditEntry, reply: FastifyReply): void {
-    const { committed, seq, identity } = entry
+    const { committed, seq, names } = entry
     entry.committed = undefined
-    if (committed === undefined || seq === undefined || identity === undefined) return
-    promiseReceipt(log, seq, identity.pseudonym)
+    if (committed === undefined || seq === undefined || names === undefined) return
+    promiseReceipt(log, seq, names.identity.pseudonym)
     void reply.header(seqHeader, seq)
   }
 
   // Both at once and once only: of who is forgotten while the request runs, one drawn later would join the old pseudonym to a name.
-  function identityOf (entry: AuditEntry, { id, credential }: Principal): Identity {
-    entry.identity ??= identities.principal(id)
-    entry.credential ??= identities.credential(id, credential.id)
-    return entry.identity
+  function namesOf (entry: AuditEntry, { id, credential }: Principal): Names {
+    entry.names ??= { identity: identities.principal(id), credential: identities.credential(id, credential.id) }
+    return entry.names
   }
 
   function pseudonymsOf (entry: AuditEntry, request: FastifyRequest): Pseudonyms | undefined {
     const { principal } = request
     if (!principal) return undefined
-    const identity = identityOf(entry, principal)
+    const { identity, credential } = namesOf(entry, principal)
     const user = identity.pseudonym
-    return { user, credential: entry.credential ?? '', facts: facts(principal, user, request[judged] ?? undefined, ranges(identity, request.ip)) }
+    return { user, credential, facts: facts(principal, user, request[judged] ?? undefined, ranges(identity, request.ip)) }
   }
 
   function outputHash (entry: AuditEntry, { principal }: FastifyRequest, answer: unknown): (() => string | undefined) | undefined {
     if (!principal) return undefined
-    const { digests } = identityOf(entry, principal)
+    const { identity: { digests } } = namesOf(entry, principal)
     if (answer instanceof Readable) return streamDigest(answer, 'output', digests)
     if (typeof answer !== 'string' && !(answer instanceof Uint8Array)) return undefined
     const digest = digests.digest('output', answer)

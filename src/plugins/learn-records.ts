@@ -6,8 +6,10 @@ export interface LearnOptions {
   readonly days: number
   /** Milliseconds since the epoch. */
   readonly clock: () => number
-  /** Takes a record in. @param isNew it was made since this began. */
-  readonly see: (record: AuditRecord, seq: number, isNew: boolean) => void
+  /** Takes in a record that was there before. */
+  readonly recall: (record: AuditRecord, seq: number) => void
+  /** Takes in one that was made since this began. */
+  readonly see: (record: AuditRecord, seq: number) => void
   readonly onError: (error: unknown) => void
   /** Records that may wait; of more the first are let go. Default 100,000. */
   readonly maxWaiting?: number
@@ -26,7 +28,7 @@ export interface Learning {
 const dayMs = 86_400_000
 
 /** Reads from now on; a record that was made since is not taken for an old one, nor seen twice. */
-export function learnRecords ({ directory, days, clock, see, onError, maxWaiting = 100_000 }: LearnOptions): Learning {
+export function learnRecords ({ directory, days, clock, recall, see, onError, maxWaiting = 100_000 }: LearnOptions): Learning {
   const waiting: { readonly record: AuditRecord, readonly seq: number }[] = []
   let isStopped = false
   let isDone = false
@@ -37,7 +39,7 @@ export function learnRecords ({ directory, days, clock, see, onError, maxWaiting
       if (isStopped) return
       const firstNew = waiting[0]?.seq ?? Infinity
       for (const record of batch.filter(({ seq }) => seq < firstNew)) {
-        see(record, record.seq, false)
+        recall(record, record.seq)
         last = record.seq
       }
     }
@@ -45,7 +47,7 @@ export function learnRecords ({ directory, days, clock, see, onError, maxWaiting
 
   const done = read().catch(onError).then(() => {
     isDone = true
-    if (!isStopped) for (const { record, seq } of waiting.splice(0).filter((one) => one.seq > last)) see(record, seq, true)
+    if (!isStopped) for (const { record, seq } of waiting.splice(0).filter((one) => one.seq > last)) see(record, seq)
   })
 
   return {
