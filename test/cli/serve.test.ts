@@ -75,7 +75,7 @@ t.test('the first start makes data, keys and lines that work; later starts ask f
 
 t.test('on a terminal the first keys are shown, once, and kept nowhere', async (t) => {
   const folder = t.testdir({ 'guard.yaml': 'data: ./data\n' })
-  const server = await serve(t, folder, 'script', ['-qec', `${process.execPath} ${command} serve --port 0 --config guard.yaml`, '/dev/null'])
+  const server = await serve(t, folder, 'script', ['-qec', `exec ${process.execPath} ${command} serve --port 0 --config guard.yaml`, '/dev/null'])
   t.match(server.greeting, /administrator's key {2}fmg_live_\S+\r?\nanalyst's key {8}fmg_live_\S+\r?\nThey are shown this once\./)
   t.notOk(existsSync(path.join(folder, 'data', 'first-keys.json')))
   t.same((await runLines(server.greeting.replaceAll('\r', ''))).statuses, [401, 200, 403])
