@@ -8,12 +8,13 @@ import type { AuditRecord } from './record.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 import type { LogTree } from './tree.ts'
 
-/** Told once of each record: its seq, or why it is not in the log (seq is then -1). */
+/** Told once of each record: its seq, or why it is not in the log (seq is then -1). Of one that was dropped there is no error, and the seq is -1. */
 export type AppendDone = (error: Error | null, seq: number) => void
 
 /**
- * When a caller is told that its record is in the log: when it is durable, or as soon as it waits to be; or, of a record that may be dropped when there
- * is no room for it or it cannot be written, at once in any case. What is dropped is counted, and the count recorded.
+ * When a caller is told that its record is in the log: when it is durable, or as soon as it waits to be. A record of `best-effort` may be dropped, when there
+ * is no room for it or it cannot be written; so its number is known when it is durable, and nobody should wait for that. What is dropped is counted, and the
+ * count recorded.
  */
 export type Durability = 'before-response' | 'async' | 'best-effort'
 
@@ -98,10 +99,10 @@ export function createAppender (options: AppenderOptions): Appender {
       return
     }
     const seq = nextSeq + underWay + waiting.length
-    const isWaitedFor = durability === 'before-response'
-    add({ draft, done: isWaitedFor ? done : ignore, durability, count: () => { if (isOptional) dropped += requests; else refused += requests } })
+    const isTold = durability === 'async'
+    add({ draft, done: isTold ? ignore : done, durability, count: () => { if (isOptional) dropped += requests; else refused += requests } })
     start()
-    if (!isWaitedFor) done(null, seq)
+    if (isTold) done(null, seq)
   }
 
   function add (item: Waiting): void {
@@ -202,7 +203,7 @@ export function createAppender (options: AppenderOptions): Appender {
     for (const item of all.slice(0, kept)) add(item.durability === 'async' || item.durability === 'own' ? item : note('write-failed', 1, (count) => { refused += count }))
     for (const { count } of all.slice(kept)) count()
     failing = !waiting.some(({ durability }) => durability === 'own')
-    for (const { durability, done } of all) if (durability === 'before-response') call(done, error, -1)
+    for (const { durability, done } of all) call(done, durability === 'best-effort' ? null : error, -1)
     for (const flusher of [...flushed, ...flushers.splice(0)]) {
       if (waiting.length > 0) flusher.reject(error)
       else flusher.resolve()

@@ -23,8 +23,8 @@ export interface LogOptions {
   readonly identities?: Identities | undefined
   /**
    * `before-response`, the default: `done` is called when the record is durable. `async`: at once, and a crash may lose what
-   * was appended within the last moments. `best-effort`: at once, and what finds no room or cannot be written is dropped and counted. An `append` may say
-   * otherwise of its record.
+   * was appended within the last moments. `best-effort`: when it is durable, but what finds no room or cannot be written is dropped and counted, so
+   * nobody should wait. An `append` may say otherwise of its record.
    */
   readonly durability?: Durability | undefined
   /** A segment that has grown to so many bytes is followed by a new one. Default 64 MiB. */

@@ -21,8 +21,8 @@ export interface AuditLog {
   /**
    * Appends a record under the next seq, without a gap. `done` is called once: with the seq, or with
    * FMG_ERR_AUDIT_UNAVAILABLE when the record is not in the log and will not be. At once (before `append` returns) when the
-   * record is refused because too many wait, when the log is closed, and always for `async` and `best-effort` records; of one of the latter that was
-   * dropped the seq is -1.
+   * record is refused because too many wait, when the log is closed, and always for `async` records. Of a `best-effort` record that was dropped
+   * there is no error, and the seq is -1.
    * Never throws, whatever the record holds.
    * @param durability of this record; default: that of the log.
    */
@@ -41,6 +41,8 @@ export interface AuditLog {
   follow (from: number, onDurable: () => void): LogHold
   /** The log's folder. */
   readonly directory: string
+  /** Of records whose `append` says nothing else. */
+  readonly durability: Durability
   /** Names the log. */
   readonly origin: string
   /** Records that are durable. */
@@ -156,6 +158,7 @@ async function startLog ({ settings, verifierKey, lock, recovered, segments }: L
   return {
     verifierKey,
     directory: settings.directory,
+    durability: settings.durability,
     origin: settings.origin,
     checkpoint,
     follow: holds.follow,

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Durability } from '../audit/appender.ts'
 import { bodyDigest, commit, type Committed } from '../audit/commitment.ts'
 import type { Identities } from '../audit/identities.ts'
 import type { AuditLog } from '../audit/log.ts'
@@ -12,7 +13,7 @@ import { addressDigests } from './address-digests.ts'
 import { changeWriter } from './audit-change.ts'
 import { AuditEntry, type Names, type Outcome } from './audit-entry.ts'
 import { reasonOf, recordOf, statusOf, type Pseudonyms } from './audit-record.ts'
-import { durabilityOf, readEvents, type EventClasses } from './event-classes.ts'
+import { classDurability, readEvents, type EventClasses } from './event-classes.ts'
 import { factsWriter } from './facts.ts'
 import { judged } from './judgement.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
@@ -67,12 +68,13 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
   checkOrder(app, 'audit')
   const { log: given, identities, principalAttributes, sketches, events } = readOptions(options, 'audit')
   const { log, whenRecorded } = tellingLog(given)
-  const refused = strangers(log, identities, { durability: durabilityOf(events, 'unauthenticated') })
+  const refused = strangers(log, identities, { durability: classDurability(events, 'unauthenticated') })
   const running = turnstile()
   const facts = factsWriter(log, { principalAttributes })
   const noteChange = changeWriter(log, identities)
   const sketch = sketches === undefined ? null : sketcher(sketches)
   const ranges = addressDigests()
+  const durabilityOf = ({ status }: Pick<Outcome, 'status'>): Durability => classDurability(events, status) ?? given.durability
   app.decorate(recording, { log, identities, whenRecorded })
   app.decorateRequest('audit', null)
 
@@ -118,6 +120,11 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     }
     entry.isStreaming = stream !== null
     entry.outputHash = outputHash(entry, request, stream ?? payload)
+    if (durabilityOf(outcome) === 'best-effort') {
+      append(entry, request, outcome, ignore)
+      release(stream ?? payload, request, reply, done)
+      return
+    }
     entry.committed = committed(entry, request, stream ?? payload)
     append(entry, request, outcome, (error) => {
       if (error === null) {
@@ -174,7 +181,7 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
       // Of a record that was dropped there is none to amend.
       if (seq !== -1) entry.seq = seq
       done(error)
-    }, durabilityOf(events, outcome.status))
+    }, durabilityOf(outcome))
   }
 
   /** A stream's digest is known only after its answer has begun: it has no receipt. */
@@ -217,3 +224,6 @@ export const audit = fp(async function audit (app: FastifyInstance, options: Aud
     return () => digest
   }
 }, { name: pluginName('audit'), fastify: '5.x' })
+
+// A record that may be dropped: nobody waits for it, and no receipt is promised.
+function ignore (): void {}

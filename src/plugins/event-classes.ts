@@ -27,7 +27,7 @@ export const readEvents: Reader<EventClasses | undefined> = optional(object({ pr
 const refusals: readonly RecordStatus[] = ['denied', 'limited', 'unauthenticated']
 
 /** How the record of a request that ended like this is made durable; `undefined`: as the log does. */
-export function durabilityOf (events: EventClasses | undefined, status: RecordStatus): Durability | undefined {
+export function classDurability (events: EventClasses | undefined, status: RecordStatus): Durability | undefined {
   const handling = refusals.includes(status) ? events?.refusal : events?.prediction
   return handling === undefined ? undefined : durabilities[handling]
 }

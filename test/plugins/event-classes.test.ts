@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import fs from 'node:fs'
+import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { appendChange } from '../../src/plugins/audit-change.ts'
@@ -16,18 +18,22 @@ interface Guarded {
   readonly app: FastifyInstance
   readonly folder: string
   readonly options: AuditOptions
+  /** What `/stream` answers. */
+  readonly stream: PassThrough
 }
 
 async function guarded (t: Test, events: AuditOptions['events']): Promise<Guarded> {
   const folder = t.testdir()
   const options = await auditIn(folder)
   const app = Fastify()
+  const stream = new PassThrough()
   t.teardown(() => app.close())
   await app.register(modelGuard, guardOptions({ audit: { ...options, events } }))
   app.get('/x', { config: { access: 'authenticated' } }, async () => 'x')
+  app.get('/stream', { config: { access: 'authenticated' } }, async () => stream)
   app.get('/denied/:model', { config: { access: { action: 'delete', resource: model(param('model')) } } }, async () => 'x')
   await app.ready()
-  return { app, folder, options }
+  return { app, folder, options, stream }
 }
 
 function fail (t: Test): { restore: () => void } {
@@ -70,6 +76,25 @@ t.test('each class of event waits as it was told', async (t) => {
     t.ok(records.some(({ action }) => action === 'key:create'))
     t.notOk(records.some(({ action }) => action === 'key:revoke'))
   }
+})
+
+t.test('of a record that was dropped no receipt is promised, and no later record amends another in its place', async (t) => {
+  const { app, folder, options, stream } = await guarded(t, { prediction: 'best-effort' })
+  const failing = fail(t)
+  stream.write('the beginning')
+  const streamed = await app.inject({ url: '/stream', headers: { ...ann.headers, 'audit-receipt': '?1' }, payloadAsStream: true })
+  await options.log.checkpoint()
+  failing.restore()
+  await appendChange(options.log, { timestamp: new Date().toISOString(), action: 'key:create', status: 'success' })
+  stream.end('the end')
+  await once(streamed.stream().resume(), 'end')
+  const plain = await app.inject({ url: '/x', headers: { ...ann.headers, 'audit-receipt': '?1' } })
+  await app.close()
+  t.notOk(streamed.headers['audit-seq'])
+  t.notOk(plain.headers['audit-seq'])
+  const records = recordsIn(folder).filter(({ http_status: status }) => status === 200)
+  t.equal(records.length, 2, 'the end of the stream, and the other request')
+  for (const record of records) t.notOk(record['amends'] ?? record['commitment'] ?? false)
 })
 
 t.test('a record of facts that was refused is written with the next one that names it', async (t) => {

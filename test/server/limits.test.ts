@@ -12,6 +12,7 @@ import { defaultConfig, loadConfig } from '../../src/server/config.ts'
 import { runServer, stopServer, type RunningServer } from '../../src/server/run-server.ts'
 import { modelGuard } from '../helpers/command.ts'
 import { recordsIn } from '../helpers/guard.ts'
+import { logLines } from '../helpers/log-lines.ts'
 import { startServer } from '../helpers/server.ts'
 
 const tiers = { standard: { windows: [{ name: 'minute', quota: 50, windowSeconds: 60 }, { name: 'org', quota: 1000, windowSeconds: 60, of: 'org' as const }] } }
@@ -171,7 +172,8 @@ t.test('nodes with one Redis share blocks and exceptions, whoever makes them', a
   const folder = t.testdir(Object.fromEntries(['one', 'two'].map((name) => [`${name}.yaml`, `{ listen: { port: 0 }, data: ${name}, redis: '${redis.url}', keys: { store: redis, pepperFile: pepper }, ${limits} }`])))
   const pepper = path.join(folder, 'pepper')
   writeFileSync(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
-  const nodes = await Promise.all(['one.yaml', 'two.yaml'].map(async (name) => await runServer(await loadConfig(path.join(folder, name)))))
+  const { stream, said } = logLines()
+  const nodes = await Promise.all(['one.yaml', 'two.yaml'].map(async (name) => await runServer(await loadConfig(path.join(folder, name)), { level: 'error', stream })))
   t.teardown(async () => { await Promise.all(nodes.map(({ app }) => stopServer(app))) })
   const place = ['--store', redis.url, '--pepper', pepper]
   const { key } = JSON.parse((await modelGuard('keys', 'create', '--id', 'eve', ...place, '--json')).stdout) as { key: string }
@@ -191,4 +193,7 @@ t.test('nodes with one Redis share blocks and exceptions, whoever makes them', a
     const actions = new Set(recordsIn(data.root).map(({ action }) => action))
     for (const action of ['limit:block', 'limit:unblock', 'limit:raise']) t.ok(actions.has(action), `${action} is in the log of each node`)
   }
+  const told = said('blocks and exceptions')
+  await redis.stop()
+  await told
 })

@@ -3,30 +3,15 @@ import { Agent, request } from 'node:https'
 import type { IncomingMessage } from 'node:http'
 import { chmodSync, renameSync, watch, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { Writable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import Fastify from 'fastify'
 import t from 'tap'
 import { readTls, reloadTls } from '../../src/server/tls-files.ts'
 import { issue, type Issued } from '../helpers/certificates.ts'
+import { logLines } from '../helpers/log-lines.ts'
 
 const keyOf = ({ privateKey }: Issued): string => String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
-
-/** Lines of a log, and the next one that says this. */
-function logLines (): { readonly stream: Writable, readonly messages: readonly string[], readonly said: (message: string) => Promise<void> } {
-  const waiting = new Map<string, () => void>()
-  const messages: string[] = []
-  const stream = new Writable({
-    write (line: Buffer, _encoding, done) {
-      const { msg } = JSON.parse(line.toString()) as { msg: string }
-      messages.push(msg)
-      waiting.get(msg)?.()
-      done()
-    }
-  })
-  return { stream, messages, said: async (message) => { await new Promise<void>((resolve) => { waiting.set(message, resolve) }) } }
-}
 
 t.test('a renewed certificate is taken for new connections, and none is dropped', async (t) => {
   const folder = t.testdir({ key: {}, certificate: {} })
