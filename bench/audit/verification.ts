@@ -6,7 +6,8 @@ import { queryLog } from '../../src/audit/query.ts'
 import { verifyLog } from '../../src/audit/verify-log.ts'
 import { logOptions, recordOf } from './records.ts'
 
-const checkpointEvery = 50_000
+// Fewer than a log lets wait.
+const checkpointEvery = 10_000
 
 /** Writes a log of so many records. */
 export async function writeLog (directory: string, records: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
@@ -14,7 +14,7 @@ import { compressedName } from './segment-source.ts'
  * @throws FMG_ERR_FILE when it does not inflate to what it was made of; the original stays, as for every other failure.
  */
 export async function compressSegment (file: string, signal: AbortSignal): Promise<void> {
-  const temporary = `${compressedName(file)}.tmp`
+  const temporary = `${compressedName(file)}${unfinished}`
   try {
     const digest = await compress(file, temporary, signal)
     if (await inflatedDigest(temporary, signal) !== digest) throw guardError('FMG_ERR_FILE', { detail: `${temporary} does not inflate to ${file}` })
@@ -27,6 +27,13 @@ export async function compressSegment (file: string, signal: AbortSignal): Promi
   await rm(file)
   await syncFolder(path.dirname(file))
 }
+
+/** Deletes what a process that was killed had begun to compress. */
+export async function removeUnfinished (folder: string): Promise<void> {
+  for (const name of await readdir(folder)) if (name.endsWith(`${compressedName('')}${unfinished}`)) await rm(path.join(folder, name))
+}
+
+const unfinished = '.tmp'
 
 type Chunks = AsyncIterable<Buffer>
 

@@ -1,4 +1,4 @@
-import { createPublicKey, verify, type KeyObject } from 'node:crypto'
+import { verify, type KeyObject } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { parseNote, parseTypedKey, type NoteSignature } from './note.ts'
 
@@ -28,8 +28,8 @@ const maxTime = 8_640_000_000_000
  * @throws FMG_ERR_OPTION_INVALID when it is not one, or when its id is not that of its name and key.
  */
 export function parseWitnessKey (text: string): WitnessKey {
-  const { name, id, raw } = parseTypedKey(text, cosignatureType, 'a witness\' Ed25519 key (type 4)')
-  return { name, id, cosignerKey: createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: raw.toString('base64url') } }) }
+  const { name, id, publicKey } = parseTypedKey(text, cosignatureType, 'a witness\' Ed25519 key (type 4)')
+  return { name, id, cosignerKey: publicKey }
 }
 
 /**

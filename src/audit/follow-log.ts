@@ -54,7 +54,7 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
   await makePrivateFolder(path.dirname(positionFile))
   const reader = lineReader(log.directory)
   const closing = new AbortController()
-  let next = await readPosition(positionFile)
+  let next = await readPosition(positionFile, log.origin)
   const events = new EventEmitter<{ grown: [], closed: [] }>()
   const hold = log.follow(next, () => { events.emit('grown') })
   const closed = once(events, 'closed')
@@ -84,7 +84,7 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
     const wanted = await sink.deliver({ origin: log.origin, firstSeq, lines, isFirstKept: firstSeq > next })
     next = wanted ?? firstSeq + lines.length
     const position = Math.max(0, next - (sink.overlap ?? 0))
-    await writeFileAtomic(positionFile, `${JSON.stringify({ next: position })}\n`)
+    await writeFileAtomic(positionFile, `${JSON.stringify({ origin: log.origin, next: position })}\n`)
     hold.passed(position)
     return true
   }
@@ -103,12 +103,19 @@ export async function followLog (options: FollowLogOptions): Promise<Follower> {
   }
 }
 
-const readSaved = object({ next: integer({ min: 0 }) })
+const readSaved = object({ origin: string(), next: integer({ min: 0 }) })
 
-async function readPosition (file: string): Promise<number> {
+async function readPosition (file: string, origin: string): Promise<number> {
   if (!await exists(file)) return 0
+  const saved = await parsePosition(file)
+  // Seqs of another log: what this one has before them would never be delivered.
+  if (saved.origin !== origin) throw guardError('FMG_ERR_FILE', { detail: `${file} says how far a sink of the log ${saved.origin} is, not of ${origin}` })
+  return saved.next
+}
+
+async function parsePosition (file: string): Promise<ReturnType<typeof readSaved>> {
   try {
-    return readSaved(JSON.parse(await readFile(file, 'utf8')), 'position').next
+    return readSaved(JSON.parse(await readFile(file, 'utf8')), 'position')
   } catch (cause) {
     throw guardError('FMG_ERR_FILE', { detail: `${file} does not say how far a sink is`, cause })
   }

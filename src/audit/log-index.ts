@@ -3,9 +3,8 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { exists, makePrivateFolder, writeFileAtomic } from '../files.ts'
-import { parseCheckpointText, type Checkpoint } from './checkpoint.ts'
+import { readClaim, type Claim } from './checkpoint.ts'
 import { openIndexBlock, readIndexBlock, writeIndexBlock, type IndexBlock } from './index-block.ts'
-import { parseNote } from './note.ts'
 import { checkpointFile } from './publisher.ts'
 import { parseRecord, type LoggedRecord } from './read-records.ts'
 import { listSegments, segmentsFolder } from './segment-files.ts'
@@ -43,7 +42,7 @@ export async function partsOf (directory: string): Promise<IndexedParts> {
   const [oldest] = await listSegments(segmentsFolder(directory))
   const begin = oldest?.firstSeq ?? 0
   const first = Math.ceil(begin / blockRecords)
-  return { begin, first, end: Math.max(first, Math.floor((await readClaim(directory)).size / blockRecords)) }
+  return { begin, first, end: Math.max(first, Math.floor((await claimOf(directory)).size / blockRecords)) }
 }
 
 /** Where an index is kept that nobody said otherwise of. */
@@ -53,12 +52,12 @@ export function indexFolder (directory: string): string {
 
 /** How the log's checkpoint names it, unverified; empty where there is none. */
 export async function readOrigin (directory: string): Promise<string> {
-  return (await readClaim(directory)).origin
+  return (await claimOf(directory)).origin
 }
 
-async function readClaim (directory: string): Promise<Pick<Checkpoint, 'origin' | 'size'>> {
+async function claimOf (directory: string): Promise<Pick<Claim, 'origin' | 'size'>> {
   const file = checkpointFile(directory)
-  return await exists(file) ? parseCheckpointText(parseNote(await readFile(file)).text) : { origin: '', size: 0 }
+  return await exists(file) ? readClaim(await readFile(file), undefined) : { origin: '', size: 0 }
 }
 
 /**

@@ -113,8 +113,7 @@ export function formatVerifierKey (name: string, publicKey: KeyObject): string {
  * @throws FMG_ERR_OPTION_INVALID when it is not one, or when its id is not that of its name and key.
  */
 export function parseVerifierKey (text: string): VerifierKey {
-  const { name, id, raw } = parseTypedKey(text, ed25519Type, 'an Ed25519 key')
-  return { name, id, publicKey: createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: raw.toString('base64url') } }) }
+  return parseTypedKey(text, ed25519Type, 'an Ed25519 key')
 }
 
 /**
@@ -122,14 +121,14 @@ export function parseVerifierKey (text: string): VerifierKey {
  * @param kind how it is named when it is not one.
  * @throws FMG_ERR_OPTION_INVALID when it is not one, or when its id is not that of its name, type and key.
  */
-export function parseTypedKey (text: string, type: number, kind: string): { name: string, id: string, raw: Buffer } {
+export function parseTypedKey (text: string, type: number, kind: string): VerifierKey {
   const [name = '', id = '', ...rest] = text.split('+')
   // The last part is base64, in which a plus is a digit.
   const bytes = decodeBase64(rest.join('+'))
   if (!isKeyName(name) || bytes?.length !== 33 || bytes[0] !== type) throw verifierKeyInvalid(`name+id+base64 of ${kind}`)
   const raw = bytes.subarray(1)
   if (keyId(name, raw, type).toString('hex') !== id) throw verifierKeyInvalid('of the id that its name and key give')
-  return { name, id, raw }
+  return { name, id, publicKey: createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: raw.toString('base64url') } }) }
 }
 
 function verifierKeyInvalid (expected: string): Error {

@@ -2,7 +2,7 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import { optionInvalid } from '../options.ts'
-import { parseCheckpointText, readClaim } from './checkpoint.ts'
+import { readClaim } from './checkpoint.ts'
 import { listCosigned } from './kept-checkpoints.ts'
 import { fromDigest, hashLeaf, verifyInclusion } from './merkle.ts'
 import { parseNote, parseVerifierKey } from './note.ts'
@@ -39,8 +39,10 @@ export interface RecordProof {
  */
 export async function proveRecord ({ directory, seq, checkpoint: given, verifierKey }: ProveOptions): Promise<RecordProof> {
   const key = verifierKey === undefined ? undefined : parseVerifierKey(verifierKey)
+  // Before the newest is read, or it could be of a larger log than that.
+  const cosigned = given ?? await mostCosigned(directory, seq)
   const newest = (await readNamedFile(checkpointFile(directory))).toString()
-  const note = given ?? await mostCosigned(directory, seq) ?? newest
+  const note = cosigned ?? newest
   const { size } = readClaim(newest, key)
   const claim = readClaim(note, key)
   if (!Number.isSafeInteger(seq) || seq < 0 || seq >= claim.size) throw optionInvalid('seq', `below ${claim.size}, the number of records under the checkpoint`, seq)
@@ -59,8 +61,8 @@ export async function proveRecord ({ directory, seq, checkpoint: given, verifier
 /** The cosigned checkpoint that covers a record and has most signatures; `undefined` where there is none. */
 async function mostCosigned (directory: string, seq: number): Promise<string | undefined> {
   const notes = await Promise.all((await listCosigned(directory)).map(async (name) => (await readNamedFile(path.join(directory, name))).toString()))
-  const covering = notes.map((note) => ({ note, ...parseNote(note) })).filter(({ text }) => parseCheckpointText(text).size > seq)
-  return covering.sort((a, b) => b.signatures.length - a.signatures.length)[0]?.note
+  const covering = notes.filter((note) => readClaim(note, undefined).size > seq)
+  return covering.sort((a, b) => parseNote(b).signatures.length - parseNote(a).signatures.length)[0]
 }
 
 /**

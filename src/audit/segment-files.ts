@@ -62,7 +62,7 @@ export interface LineBlock {
 
 /** What part of a segment is read. */
 export interface ReadLinesOptions {
-  /** Where a line begins, in bytes; of a segment that is not compressed. Default 0. */
+  /** Where a line begins, in bytes of the lines. Default 0. */
   readonly from?: number
   /** What a compressed segment may inflate to. Default 8 GiB. */
   readonly maxBytes?: number

@@ -25,17 +25,17 @@ export function isCompressed (file: string): boolean {
 
 /**
  * Opens a segment, or what it was compressed to since its name was read.
- * @param from where to begin, in bytes; a compressed segment is read from its beginning.
+ * @param from where to begin, in bytes of the lines.
  * @param maxBytes what it may inflate to.
  */
 export async function openSegment (file: string, from: number, maxBytes: number): Promise<SegmentSource> {
-  if (isCompressed(file)) return inflated(file, await open(file, 'r'), maxBytes)
+  if (isCompressed(file)) return inflated(file, await open(file, 'r'), from, maxBytes)
   try {
     return plain(await open(file, 'r'), from)
   } catch (error) {
     // Compressed under the reader's eyes, by the process that holds the log.
     const handle = await open(compressedName(file), 'r').catch(() => { throw error })
-    return inflated(compressedName(file), handle, maxBytes)
+    return inflated(compressedName(file), handle, from, maxBytes)
   }
 }
 
@@ -51,12 +51,13 @@ function plain (handle: FileHandle, from: number): SegmentSource {
   }
 }
 
-function inflated (file: string, handle: FileHandle, maxBytes: number): SegmentSource {
+function inflated (file: string, handle: FileHandle, from: number, maxBytes: number): SegmentSource {
   const gunzip = createGunzip({ chunkSize: chunkBytes })
   // Its reader is told of every failure; closing early is one to the pipeline.
   pipeline(handle.createReadStream({ highWaterMark: 65_536 }), gunzip, () => {})
   const chunks: AsyncIterator<Buffer, undefined> = gunzip[Symbol.asyncIterator]()
   let total = 0
+  let skipped = 0
 
   async function next (): Promise<Buffer | undefined> {
     try {
@@ -69,11 +70,16 @@ function inflated (file: string, handle: FileHandle, maxBytes: number): SegmentS
 
   return {
     async read (buffer, at) {
-      const chunk = await next()
-      total += chunk?.length ?? 0
-      // A few kilobytes can inflate to gigabytes.
-      if (total > maxBytes) throw damaged(file, 'inflates to more than its records may hold')
-      return chunk?.copy(buffer, at) ?? 0
+      for (;;) {
+        const chunk = await next()
+        if (chunk === undefined) return 0
+        total += chunk.length
+        // A few kilobytes can inflate to gigabytes.
+        if (total > maxBytes) throw damaged(file, 'inflates to more than its records may hold')
+        const wanted = chunk.subarray(from - skipped)
+        skipped += chunk.length - wanted.length
+        if (wanted.length > 0) return wanted.copy(buffer, at)
+      }
     },
     async close () {
       gunzip.destroy()

@@ -1,6 +1,6 @@
 import type { AppendDone } from './appender.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import { compressSegment } from './compress-segment.ts'
+import { compressSegment, removeUnfinished } from './compress-segment.ts'
 import { fromDigest } from './merkle.ts'
 import type { AuditRecord } from './record.ts'
 import { finishRetiring, retireSegments } from './retire-segments.ts'
@@ -50,7 +50,10 @@ export function startUpkeep ({ directory, compressSegments, retainSeconds, maxHo
   let isAwake = false
   let running: Promise<void> = Promise.resolve()
   const timer = retainSeconds === undefined ? undefined : setInterval(wake, Math.min(lookMs, retainSeconds * 1000)).unref()
-  enqueue(async () => { await finishRetiring(directory) })
+  enqueue(async () => {
+    await finishRetiring(directory)
+    await removeUnfinished(segmentsFolder(directory))
+  })
 
   function wake (): void {
     if (isAwake || (!compressSegments && retainSeconds === undefined) || clock() < notBefore) return
@@ -93,6 +96,8 @@ export function startUpkeep ({ directory, compressSegments, retainSeconds, maxHo
   /** The record is durable and under a published checkpoint before anything is deleted. */
   async function retire (): Promise<void> {
     if (retainSeconds === undefined) return
+    // What an earlier one could not delete would be forgotten with its note.
+    await finishRetiring(directory)
     const { segments: [first], next } = await settled()
     const until = clock() - retainSeconds * 1000
     const overdue = await lastDue(next, until - maxHoldSeconds * 1000) ?? 0

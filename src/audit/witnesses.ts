@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { parseCheckpointText, type Checkpoint } from './checkpoint.ts'
+import { readClaim, type Checkpoint } from './checkpoint.ts'
 import { readCosignatures } from './cosignature.ts'
 import { cosignedFile, keepCosigned } from './kept-checkpoints.ts'
-import { parseNote } from './note.ts'
 import { submitCheckpoint, type WitnessPlace } from './witness-client.ts'
 
 export interface WitnessesOptions {
@@ -123,7 +122,7 @@ function createCourier (witness: WitnessPlace, { directory, witnessIntervalMs, w
 async function sizeCosigned (directory: string, { key }: WitnessPlace): Promise<number> {
   try {
     const note = await readFile(path.join(directory, cosignedFile(key.id)))
-    return readCosignatures(note, [key]).length > 0 ? parseCheckpointText(parseNote(note).text).size : 0
+    return readCosignatures(note, [key]).length > 0 ? readClaim(note, undefined).size : 0
   } catch {
     // Whatever is wrong with it, the witness says what it knows.
     return 0

@@ -20,8 +20,9 @@ export interface KeyChangesOptions {
  * @throws what `store.list` throws.
  */
 export async function recordKeyChanges ({ log, identities, store, logger }: KeyChangesOptions): Promise<void> {
+  // The change is made, and nobody waits: its record is kept until the disk takes it.
   const append = (record: AuditRecord): void => {
-    log.append(record, (error) => { if (error !== null) logger.error({ err: error, action: record.action }, 'a change of a key is not recorded') }, 'before-response')
+    log.append(record, (error) => { if (error !== null) logger.error({ err: error, action: record.action }, 'a change of a key is not recorded') }, 'async')
   }
   const pseudonymOf = (id: string | undefined): string | undefined => id === undefined ? undefined : identities.principal(id).pseudonym
 

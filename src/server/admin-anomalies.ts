@@ -1,8 +1,8 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { reactionNames, type Reaction } from '../audit/watch/reactions.ts'
 import type { Alert } from '../audit/watch/alert.ts'
 import { guardError } from '../errors.ts'
-import { fixed, resource } from '../plugins/resource.ts'
+import { answerDone, may } from './admin-route.ts'
 
 type Named = FastifyRequest<{ Params: { subject: string }, Querystring: { action?: unknown } }>
 
@@ -10,23 +10,15 @@ type Named = FastifyRequest<{ Params: { subject: string }, Querystring: { action
 export async function adminAnomalies (app: FastifyInstance): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => { void reply.header('cache-control', 'no-store') })
 
-  app.get('/', may('read'), async () => ({ alerts: app.anomalies.alerts().map(publicAlert), reactions: app.anomalies.list().map(publicReaction) }))
+  app.get('/', may('read', 'anomaly'), async () => ({ alerts: app.anomalies.alerts().map(publicAlert), reactions: app.anomalies.list().map(publicReaction) }))
 
-  app.delete('/:subject', may('lift'), async (request: Named, reply) => {
+  app.delete('/:subject', may('lift', 'anomaly'), async (request: Named, reply) => {
     const { params: { subject }, query: { action: wanted }, principal } = request
     const action = reactionNames.find((name) => name === wanted)
     if (wanted !== undefined && action === undefined) throw guardError('FMG_ERR_REQUEST_INVALID', { detail: `action is one of ${reactionNames.join(', ')}`, reason: 'anomaly-invalid' })
     const lifted = await app.anomalies.lift(subject, principal?.id, action)
-    return await answer(reply, lifted, { subject, lifted })
+    return await answerDone(reply, lifted, { subject, lifted })
   })
-}
-
-function may (action: string): { readonly config: { readonly access: { readonly action: string, readonly resource: ReturnType<typeof resource> } } } {
-  return { config: { access: { action, resource: resource('anomaly', fixed('all')) } } }
-}
-
-async function answer (reply: FastifyReply, isDone: boolean, body: object): Promise<FastifyReply> {
-  return await reply.code(isDone ? 200 : 404).send(body)
 }
 
 function publicAlert (alert: Alert): object {

@@ -3,7 +3,7 @@ import { readName } from '../approval.ts'
 import { object, optional } from '../options.ts'
 import { appendChange } from '../plugins/audit-change.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
-import { fixed, resource } from '../plugins/resource.ts'
+import { answerDone, may } from './admin-route.ts'
 import { callerOf } from './caller.ts'
 import { understood } from './understood.ts'
 
@@ -14,14 +14,13 @@ const readQuery = object({ requestedBy: optional(readName) })
  * name would stand in the log; the record of it says of which pseudonym nobody knows the owner now, and by whose pseudonyms that was asked and done.
  */
 export async function adminIdentities (app: FastifyInstance, { log, identities }: Pick<AuditOptions, 'log' | 'identities'>): Promise<void> {
-  const access = { action: 'forget', resource: resource('identity', fixed('all')) }
-  app.delete('/:principal', { config: { access } }, async (request: FastifyRequest<{ Params: { principal: string } }>, reply) => {
+  app.delete('/:principal', may('forget', 'identity'), async (request: FastifyRequest<{ Params: { principal: string } }>, reply) => {
     const { params: { principal }, query } = request
     const caller = callerOf(request)
     const { requestedBy = caller } = await understood(async () => readQuery(query, 'query'))
     const pseudonym = identities.pseudonymOf(principal)
-    const forgotten = await identities.forget(principal)
-    if (forgotten) {
+    if (pseudonym !== undefined) {
+      // Before it is done: what could not be recorded is not done, and may be asked again.
       await appendChange(log, {
         timestamp: new Date().toISOString(),
         action: 'identity:forget',
@@ -32,6 +31,7 @@ export async function adminIdentities (app: FastifyInstance, { log, identities }
         request_id: request.id
       })
     }
-    return await reply.code(forgotten ? 200 : 404).send({ principal, forgotten })
+    const forgotten = await identities.forget(principal)
+    return await answerDone(reply, forgotten, { principal, forgotten })
   })
 }

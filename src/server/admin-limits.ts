@@ -1,10 +1,10 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readName } from '../approval.ts'
 import type { Block } from '../limits/block.ts'
 import { exceptionTerms, type LimitException } from '../limits/exception.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
-import { fixed, resource, type ResourceResolver } from '../plugins/resource.ts'
 import { parseStrictJson } from '../strict-json.ts'
+import { answerDone, may } from './admin-route.ts'
 import { callerOf } from './caller.ts'
 import type { OperatorLimits } from './open-limits.ts'
 import { understood } from './understood.ts'
@@ -46,7 +46,7 @@ export async function adminLimits (app: FastifyInstance, { blocks, exceptions }:
   app.delete('/exceptions/:principal', may('end', 'limit'), async (request: Named, reply) => {
     const { principal } = request.params
     const ended = await understood(async () => await exceptions.end(principal, approvedOf(request)))
-    return await answer(reply, ended, { principal, ended })
+    return await answerDone(reply, ended, { principal, ended })
   })
 
   app.get('/blocks', may('read', 'block'), async () => {
@@ -57,21 +57,13 @@ export async function adminLimits (app: FastifyInstance, { blocks, exceptions }:
   app.delete('/blocks/:principal', may('lift', 'block'), async (request: Named, reply) => {
     const { principal } = request.params
     const lifted = await understood(async () => await blocks.lift(principal, approvedOf(request)))
-    return await answer(reply, lifted, { principal, lifted })
+    return await answerDone(reply, lifted, { principal, lifted })
   })
-}
-
-function may (action: string, type: string): { readonly config: { readonly access: { readonly action: string, readonly resource: ResourceResolver } } } {
-  return { config: { access: { action, resource: resource(type, fixed('all')) } } }
 }
 
 function approvedOf (request: FastifyRequest): { readonly requestedBy: string, readonly approvedBy: string } {
   const approvedBy = callerOf(request)
   return { requestedBy: readQuery(request.query, 'query').requestedBy ?? approvedBy, approvedBy }
-}
-
-async function answer (reply: FastifyReply, isDone: boolean, body: object): Promise<FastifyReply> {
-  return await reply.code(isDone ? 200 : 404).send(body)
 }
 
 /** An exception for people and programs: times as RFC 3339 writes them. */

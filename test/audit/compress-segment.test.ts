@@ -111,6 +111,9 @@ t.test('a crash at any moment of compressing leaves one good copy', async (t) =>
     await until(() => !existsSync(pathOf(copy, 0)) && !existsSync(pathOf(copy, 250)))
     await log.close()
     t.same(segmentNames(copy).map((name) => name.slice(17)), ['000.jsonl.gz', '250.jsonl.gz', '500.jsonl'])
+    writeFileSync(`${pathOf(copy, 250)}.gz.tmp`, 'left by a process that was killed')
+    await reopen(copy)
+    t.notOk(existsSync(`${pathOf(copy, 250)}.gz.tmp`))
     t.match(await verifyLog({ directory: copy, verifierKey }), { ok: true, size: 700 })
   }
 })
@@ -246,6 +249,11 @@ t.test('who reads a segment that is compressed under his eyes reads on', async (
   let lines = 0
   for await (const { bytes } of readLineBlocks(segment?.file ?? '')) lines += bytes.filter((byte) => byte === 10).length
   t.equal(lines, 250)
+  const text = gunzipSync(readFileSync(`${pathOf(directory, 0)}.gz`)).toString()
+  const from = text.indexOf('\n', 20_000) + 1
+  let rest = ''
+  for await (const { bytes } of readLineBlocks(segment?.file ?? '', { from })) rest += bytes.toString('utf8', 1)
+  t.equal(rest, text.slice(from), 'from where he was')
   rmSync(`${pathOf(directory, 0)}.gz`)
   await t.rejects(async () => { for await (const block of readLineBlocks(segment?.file ?? '')) t.fail(String(block.offset)) }, { code: 'ENOENT', path: pathOf(directory, 0) })
   mkdirSync(`${pathOf(directory, 0)}.gz`)

@@ -65,7 +65,7 @@ t.test('a sink gets every durable line, exactly, in order, as it comes', async (
   t.ok(sink.closed)
   await log.close()
   t.same(texts(sink), readLines(where.directory))
-  t.same(JSON.parse(readFileSync(where.positionFile, 'utf8')), { next: 120 })
+  t.same(JSON.parse(readFileSync(where.positionFile, 'utf8')), { origin: log.origin, next: 120 })
 })
 
 t.test('a sink goes on where it was, in a segment that was read or compressed meanwhile', async (t) => {
@@ -74,7 +74,7 @@ t.test('a sink goes on where it was, in a segment that was read or compressed me
   for (let index = 0; index < 60; index++) await append(log, record(index))
   const first = keep()
   mkdirSync(path.dirname(where.positionFile))
-  writeFileSync(where.positionFile, '{"next":5}')
+  writeFileSync(where.positionFile, JSON.stringify({ origin: log.origin, next: 5 }))
   await compressSegment(path.join(where.directory, 'segments', segmentNames(where.directory)[0] ?? ''), new AbortController().signal)
   const follower = await follow(log, where, first, { maxLines: 9 })
   await until(() => follower.next === 60)
@@ -82,12 +82,30 @@ t.test('a sink goes on where it was, in a segment that was read or compressed me
   t.equal(Math.min(...first.lines.keys()), 5)
   t.equal(first.lines.size, 55)
   const second = keep({ overlap: 10 })
-  writeFileSync(where.positionFile, '{"next":43}')
+  writeFileSync(where.positionFile, JSON.stringify({ origin: log.origin, next: 43 }))
   const again = await follow(log, where, second)
   await until(() => again.next === 60)
   await again.close()
   t.equal(Math.min(...second.lines.keys()), 43, 'found in the middle of a segment')
-  t.same(JSON.parse(readFileSync(where.positionFile, 'utf8')), { next: 50 }, 'and its position lags by what it may yet lose')
+  t.same(JSON.parse(readFileSync(where.positionFile, 'utf8')), { origin: log.origin, next: 50 }, 'and its position lags by what it may yet lose')
+  await log.close()
+})
+
+t.test('what a sink has had is not kept for it any longer, while it goes on', async (t) => {
+  const where = place(t)
+  const log = await openTestLog(where.directory, { maxSegmentBytes: 24_000, compressSegments: true })
+  const sink = keep()
+  sink.failure = new Error('down')
+  const follower = await follow(log, where, sink, { retryMs: 1, onError: () => {} })
+  for (let from = 0; from < 700; from += 50) await appendAll(log, from, from + 50)
+  await log.checkpoint()
+  t.notOk(segmentNames(where.directory).some((name) => name.endsWith('.gz')), 'nothing is compressed before')
+  sink.failure = undefined
+  await until(() => follower.next === 700)
+  await append(log, record(700))
+  await log.checkpoint()
+  await until(() => segmentNames(where.directory).some((name) => name.endsWith('.gz')))
+  await follower.close()
   await log.close()
 })
 
@@ -188,10 +206,12 @@ t.test('a position that says nothing, and options that are none, are refused', a
   const where = place(t)
   const log = await openTestLog(where.directory)
   mkdirSync(path.dirname(where.positionFile))
-  for (const text of ['{', '{"next":-1}', '{}']) {
+  for (const text of ['{', JSON.stringify({ origin: log.origin, next: -1 }), '{"next":0}', '{}']) {
     writeFileSync(where.positionFile, text)
     await t.rejects(follow(log, where, keep()), { code: 'FMG_ERR_FILE', message: /does not say how far/ })
   }
+  writeFileSync(where.positionFile, JSON.stringify({ origin: 'example.com/another', next: 3 }))
+  await t.rejects(follow(log, where, keep()), { code: 'FMG_ERR_FILE', message: /a sink of the log example\.com\/another is, not of/ })
   rmSync(where.positionFile)
   const given: unknown = { log, sink: {}, positionFile: where.positionFile }
   await t.rejects(followLog(given as FollowLogOptions), { code: 'FMG_ERR_OPTION_INVALID', message: /followLog\.sink/ })

@@ -1,4 +1,4 @@
-import fs, { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import fs, { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { compressSegment } from '../../src/audit/compress-segment.ts'
@@ -221,6 +221,27 @@ t.test('the tree of a log with retired records is rebuilt from their hashes', as
   rmSync(path.join(directory, 'tile/1'), { recursive: true })
   rmSync(path.join(directory, 'tile/0/000'))
   await t.rejects(open(4), { ...inconsistent, message: /record 0 is missing: tile\/0\/000, which stands for it/ })
+})
+
+t.test('what one retirement could not delete, the next one does', async (t) => {
+  const { directory, open } = await makeLog(t)
+  const errors: Error[] = []
+  const entries = path.join(directory, 'tile/entries')
+  renameSync(path.join(entries, '000'), path.join(directory, 'kept'))
+  // A folder in a file's place is not deleted.
+  mkdirSync(path.join(entries, '000'))
+  let now = 3.5 * dayMs
+  const log = await open(3.5, { clock: () => now, retainSeconds: 2 * 86_400, onError: (error) => { errors.push(error) } })
+  await until(() => errors.length > 0)
+  t.same(starts(directory).slice(0, 2), [300, 600])
+  rmSync(path.join(entries, '000'), { recursive: true })
+  renameSync(path.join(directory, 'kept'), path.join(entries, '000'))
+  now = 4.5 * dayMs
+  await append(log, dated(1200, 4.5))
+  await log.checkpoint()
+  await whenRetired(directory, 600)
+  await log.close()
+  t.same(bundles(directory).slice(0, 2), ['002', '003'])
 })
 
 t.test('a crash at any moment of a retirement leaves a log that holds, and that finishes it', async (t) => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { createApiKey } from '../../src/authn/create-api-key.ts'
@@ -60,4 +61,20 @@ t.test('a store that tells nothing of changes is recorded as it is', async (t) =
   await audit.log.close()
   await audit.identities.close()
   t.match(recordsIn(folder), [{ action: 'key:load', count: 0 }])
+})
+
+t.test('a change that the disk did not take is recorded when it does', async (t) => {
+  const folder = t.testdir()
+  const audit = await auditIn(folder)
+  const store = await fileKeyStore({ file: path.join(folder, 'keys.json'), pepper })
+  t.teardown(() => store.close())
+  await recordKeyChanges({ ...audit, store, logger: { error: () => { t.fail() } } })
+  await audit.log.checkpoint()
+  const failing = t.intercept(fs, 'fdatasync', { value: (fd: number, callback: (error: Error) => void) => { callback(new Error('EIO')) } })
+  await createApiKey(store, pepper, { principal: { id: 'ann', tier: 'pro' } })
+  await t.rejects(audit.log.checkpoint(), { code: 'FMG_ERR_AUDIT_UNAVAILABLE' })
+  failing.restore()
+  await audit.log.close()
+  await audit.identities.close()
+  t.match(recordsIn(folder).map(({ action }) => action), ['key:load', 'key:create'])
 })

