@@ -24,10 +24,15 @@ export async function logAsync (folder: string, seconds: number): Promise<Writte
   const start = performance.now()
   let index = 0
   let records = 0
-  // As much as fits into what may wait: the rest of a turn is refused, and not counted.
-  const count = (error: Error | null): void => { if (error === null) records++ }
+  let isFull = false
+  const count = (error: Error | null): void => {
+    isFull = error !== null
+    if (!isFull) records++
+  }
   while (performance.now() - start < seconds * 1000) {
-    for (let turn = 0; turn < turnRecords; turn++) log.append(recordOf(index++), count)
+    isFull = false
+    // As much as fits into what may wait.
+    for (let turn = 0; turn < turnRecords && !isFull; turn++) log.append(recordOf(index++), count)
     await nextTurn()
   }
   await log.checkpoint()
