@@ -39,6 +39,7 @@ const table = {
   FMG_ERR_SIGNATURE_INVALID: ['signature invalid: %s', 500],
   FMG_ERR_SIGNER_UNTRUSTED: ['signer not trusted: %s', 500],
   FMG_ERR_MODEL_TAMPERED: ['model tampered with: %s', 500],
+  FMG_ERR_MODEL_REFUSED: ['model refused: %s', 500],
   FMG_ERR_MODEL_ROLLBACK: ['model older than the floor: %s', 500],
 
   // A log that does not open, or does not verify.

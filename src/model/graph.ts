@@ -1,0 +1,130 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { locationsOf } from './external-data.ts'
+import { messagesIn } from './onnx-messages.ts'
+import { fieldsOf, malformed, numbersIn } from './protobuf.ts'
+
+/** What a graph asks of whoever runs it. */
+export interface GraphFacts {
+  /** What wrote it, by its own word. */
+  readonly producer: string
+  /** Operator sets that it imports, by their domain: the newest version of each. */
+  readonly opsets: ReadonlyMap<string, number>
+  /** Operators that it uses, as ONNX Runtime writes them (`Add`, `com.microsoft.FusedMatMul`), and in how many nodes. The model's own functions are not among them. */
+  readonly operators: ReadonlyMap<string, number>
+  /** Nodes that are run when every function stands in the place of its calls; subgraphs count once. `Infinity` where functions call one another in a circle. */
+  readonly nodes: number
+  /** Elements of the largest tensor that the model holds. */
+  readonly largestTensor: number
+  /** Files that its tensors lie in, each once. */
+  readonly externalData: readonly string[]
+}
+
+/** How often nodes of each operator stand in one body: that of the graphs, or of a function. */
+type Body = Map<string, number>
+
+const maxProducerUnits = 256
+
+// Milliseconds between two turns of the event loop.
+const turnMs = 5
+
+/**
+ * Reads a graph without running any of it.
+ * @throws FMG_ERR_BUNDLE_INVALID when it is not a well-formed ONNX model.
+ */
+export async function readGraph (model: Uint8Array): Promise<GraphFacts> {
+  const functions = new Map<string, Body>()
+  const bodies = new Map<Buffer | undefined, Body>()
+  const opsets = new Map<string, number>()
+  const externalData = new Set<string>()
+  let producer = ''
+  let largestTensor = 0
+  let until = performance.now() + turnMs
+  for (const { kind, content, within } of messagesIn(model)) {
+    if (performance.now() > until) {
+      await nextTurn()
+      until = performance.now() + turnMs
+    }
+    if (kind === 'model') producer = texts(content, 2, 3).flat().join(' ').slice(0, maxProducerUnits)
+    if (kind === 'opset') addOpset(opsets, content)
+    if (kind === 'function') addFunction(functions, nameOf(content, { name: 1, domain: 10, overload: 13 }), bodyOf(content))
+    if (kind === 'node') count(bodyOf(within), nameOf(content, { name: 4, domain: 7, overload: 8 }))
+    if (kind === 'tensor' || kind === 'sparseTensor') largestTensor = Math.max(largestTensor, elementsOf(content, kind === 'tensor' ? 1 : 3))
+    if (kind === 'tensor') for (const location of locationsOf(content)) externalData.add(location)
+  }
+  const main = bodyOf(undefined)
+  return { producer, opsets, operators: operatorsIn([...bodies.values()], functions), nodes: nodesOf(main, functions), largestTensor, externalData: [...externalData] }
+
+  function bodyOf (within: Buffer | undefined): Body {
+    const body = bodies.get(within) ?? new Map<string, number>()
+    bodies.set(within, body)
+    return body
+  }
+}
+
+function addFunction (functions: Map<string, Body>, name: string, body: Body): void {
+  if (functions.has(name)) throw malformed(`has two functions ${JSON.stringify(name)}`)
+  functions.set(name, body)
+}
+
+function count (body: Body, name: string): void {
+  body.set(name, (body.get(name) ?? 0) + 1)
+}
+
+function operatorsIn (bodies: readonly Body[], functions: ReadonlyMap<string, Body>): Body {
+  const all: Body = new Map()
+  for (const body of bodies) for (const [name, times] of body) if (!functions.has(name)) all.set(name, (all.get(name) ?? 0) + times)
+  return all
+}
+
+/** A few functions that call each other twice each stand for more nodes than there is memory. */
+function nodesOf (main: Body, functions: ReadonlyMap<string, Body>): number {
+  const known = new Map<string, number>()
+  const sizeOf = (body: Body): number => [...body].reduce((sum, [name, times]) => sum + times * sizeOfNode(name), 0)
+  const sizeOfNode = (name: string): number => {
+    const body = functions.get(name)
+    if (body === undefined) return 1
+    const size = known.get(name)
+    if (size !== undefined) return size
+    // Whoever is asked for again before this is known is in a circle.
+    known.set(name, Infinity)
+    const found = sizeOf(body)
+    known.set(name, found)
+    return found
+  }
+  return sizeOf(main)
+}
+
+function addOpset (opsets: Map<string, number>, content: Buffer): void {
+  const [[domain = defaultDomain] = []] = texts(content, 1)
+  const version = [...fieldsOf(content)].findLast(({ field }) => field === 2)?.value ?? 0
+  opsets.set(domain, Math.max(version, opsets.get(domain) ?? 0))
+}
+
+/** The domain that may be left out. */
+export const defaultDomain = 'ai.onnx'
+
+/** The name of an operator or function: its domain, where it is not the default one, what it is called there, and which of several of that name it is. */
+function nameOf (content: Buffer, fields: { readonly name: number, readonly domain: number, readonly overload: number }): string {
+  const [names = [], domains = [], overloads = []] = texts(content, fields.name, fields.domain, fields.overload)
+  // Of two a reader takes the last, and another may not.
+  if (names.length !== 1 || domains.length > 1 || overloads.length > 1) throw malformed('has a node or function whose name is missing or given twice')
+  const [domain] = domains
+  return `${domain === undefined || domain === defaultDomain ? '' : `${domain}.`}${names.concat(overloads).join(':')}`
+}
+
+/** The texts of each of these fields; an empty one is none. */
+function texts (content: Buffer, ...wanted: readonly number[]): string[][] {
+  const found: string[][] = wanted.map(() => [])
+  for (const part of fieldsOf(content)) if (part.content !== undefined && part.content.length > 0) found[wanted.indexOf(part.field)]?.push(part.content.toString())
+  return found
+}
+
+/** The product of its dimensions, each a field or all packed in one. */
+function elementsOf (content: Buffer, dims: number): number {
+  let elements = 1
+  for (const { field, content: packed, value } of fieldsOf(content)) {
+    if (field !== dims) continue
+    for (const size of packed === undefined ? [value ?? 1] : numbersIn(packed)) elements *= size
+  }
+  return elements
+}
