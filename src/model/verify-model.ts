@@ -1,10 +1,11 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
-import { digestFile } from './digest.ts'
+import { partsOfFile } from './digest.ts'
 import { listFiles, readSmallFile, requireExactly } from './folder.ts'
 import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
 import { checkSignerClaims } from './signer-claims.ts'
+import { requireParts } from './signed-file.ts'
 import type { Statement } from './statement.ts'
 import { verifyStatement, type Trust, type VerifiedStatement } from './trust.ts'
 
@@ -78,15 +79,8 @@ export async function requireListing (folder: string, statement: Statement, besi
   requireExactly(await listFiles(folder, new Set(ignored)), names)
 }
 
-async function requireDigests (folder: string, { files, hash }: Statement): Promise<void> {
-  for (const { name, digest } of files) {
-    if (await digestFile(folder, name, hash) !== digest) throw changed(name)
-  }
-}
-
-/** The error for a file that is not the one that was signed for. */
-export function changed (name: string): Error {
-  return guardError('FMG_ERR_MODEL_TAMPERED', { detail: `${name} is not the file that was signed for`, reason: 'digest' })
+async function requireDigests (folder: string, statement: Statement): Promise<void> {
+  for (const file of statement.files) requireParts(file, await partsOfFile(folder, file.name, statement))
 }
 
 // The specification names a model of one file by its base name, the reference tool by a dot: both are read.

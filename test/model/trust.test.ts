@@ -11,7 +11,7 @@ import { issue, type Issued } from '../helpers/certificates.ts'
 const digest = 'ab'.repeat(32)
 const payload = Buffer.from(JSON.stringify({
   _type: 'https://in-toto.io/Statement/v1',
-  subject: [{ name: 'model', digest: { sha256: rootDigest([{ name: 'a', digest }]) } }],
+  subject: [{ name: 'model', digest: { sha256: rootDigest([{ digest }]) } }],
   predicateType: 'https://model_signing/signature/v1.0',
   predicate: { resources: [{ name: 'a', algorithm: 'sha256', digest }], serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false } }
 }))
@@ -51,7 +51,7 @@ t.test('a signature by a trusted key is accepted, by its hint or without it', as
   for (const publicKey of [{ hint }, { rawBytes }, { hint: 'our signing key' }]) {
     const { signer, statement } = await verifyStatement(await signed(ours.privateKey, { publicKey }), trust, 'x')
     t.same(signer, { method: 'key', hint })
-    t.same(statement.files, [{ name: 'a', digest }])
+    t.same(statement.files, [{ name: 'a', parts: [{ start: 0, digest }] }])
   }
 })
 
