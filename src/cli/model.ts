@@ -52,8 +52,7 @@ export const modelVerify: Verb = {
   async run (words) {
     const args = readArguments(words, trustOptions, ['FOLDER'])
     const { statement, signer } = await verifyModel({ model: args.required('FOLDER'), trust: await readTrust(args) })
-    const statementDigest = `sha256:${statement.digest}`
-    print(args, { signer, statementDigest }, `the signature holds, by ${describeSigner(signer)}: ${statementDigest}`)
+    print(args, { signer, statementDigest: statement.digest }, `the signature holds, by ${describeSigner(signer)}: ${statement.digest}`)
     return true
   }
 }
@@ -110,7 +109,8 @@ export const modelInspect: Verb = {
 }
 
 function describeSigner (signer: ModelSigner): string {
-  return signer.method === 'key' ? `the key ${signer.hint}` : `the certificate of ${signer.subject}`
+  if (signer.method === 'key') return `the key ${signer.hint}`
+  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity} by ${signer.issuer}`
 }
 
 async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {

@@ -10,8 +10,9 @@ import { bundleNames, fileContext, keyContext, modelName, readBundleEnvelope, se
 import { requireLength, requireParts, type SignedFile } from './signed-file.ts'
 import { checkSignerClaims } from './signer-claims.ts'
 import type { Statement } from './statement.ts'
-import { verifyStatement, type ModelSigner, type Trust, type VerifiedStatement } from './trust.ts'
+import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
 import { maxSignatureBytes, signatureName } from './verify-model.ts'
+import { verifyStatement } from './verify-statement.ts'
 import { wipe } from './wipe.ts'
 
 export interface OpenModelOptions {

@@ -14,8 +14,9 @@ import { envelopeName, fileContext, keyContext, modelName, sealedName, signedFil
 import { checkSignerClaims } from './signer-claims.ts'
 import { requireParts, type SignedFile } from './signed-file.ts'
 import { readStatement, type Statement } from './statement.ts'
-import { verifyStatement, type Trust } from './trust.ts'
+import type { Trust } from './trust.ts'
 import { maxSignatureBytes, requireListing, signatureName } from './verify-model.ts'
+import { verifyStatement } from './verify-statement.ts'
 
 export interface SealModelOptions {
   /** Folder of a plaintext model with its `model.sig`. */
@@ -41,7 +42,7 @@ export async function sealModel (options: SealModelOptions): Promise<Statement> 
   const destination = path.resolve(options.destination)
   const signature = await readSmallFile(source, signatureName, maxSignatureBytes)
   const statement = readStatement(readBundle(signature, signatureName).payload, signatureName)
-  const mayClaim = trust === undefined ? {} : (await verifyStatement(signature, trust, signatureName)).mayClaim
+  const mayClaim = trust === undefined ? [{}] : (await verifyStatement(signature, trust, signatureName)).mayClaim
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   await requireListing(source, statement, [signatureName])
   checkSignerClaims(readManifest(await readSmallFile(source, manifestName, maxManifestBytes)), mayClaim)

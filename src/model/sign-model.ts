@@ -4,7 +4,7 @@ import { guardError } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import { integer, object, oneOf, optional, optionInvalid, withDefault } from '../options.ts'
 import type { Signer } from '../secrets/signer.ts'
-import { bundleMediaType, encodeForSigning, keyHint, payloadType } from './bundle.ts'
+import { bundleMediaType, encodeForSigning, keyHint, maxChain, payloadType } from './bundle.ts'
 import { partsOfFile, type FileHash, type Hashing } from './digest.ts'
 import { byCodePoint, listFiles } from './folder.ts'
 import type { SignedFile } from './signed-file.ts'
@@ -17,6 +17,8 @@ export interface SignModelOptions {
   readonly signer: Signer
   /** Signs in certificate mode: the signer's certificate first, then those that lead to an authority. Without it, in key mode. */
   readonly certificates?: readonly X509Certificate[]
+  /** When the certificates must be valid: milliseconds since the epoch; by default this machine's clock. */
+  readonly clock?: () => number
   /** Where the signature goes; by default `model.sig` in the folder. An older one is replaced. */
   readonly signature?: string
   /** Relative paths left out beside git's own. What is left out is not sealed and can not be loaded. */
@@ -38,13 +40,13 @@ const readHashing = object({ hash: withDefault(oneOf<FileHash>('sha256', 'blake2
  * @throws FMG_ERR_MODEL_TAMPERED for a symbolic link in the folder.
  * @throws FMG_ERR_BUNDLE_INVALID for an empty folder, a file name that no verifier should take, an empty file in shards, or a signature larger
  * than a verifier reads.
+ * @throws FMG_ERR_SIGNER_UNTRUSTED when the first certificate is not for signing, not valid now, or one did not issue the one before it.
  * @throws FMG_ERR_OPTION_INVALID when the first certificate is not the signer's, for an ignored path that is a pattern, or another hash.
  */
 export async function signModel (options: SignModelOptions): Promise<Statement> {
   const { directory, signer, certificates = [], signature = path.join(directory, signatureName), ignorePaths = [] } = options
   const hashing = readHashing({ hash: options.hash, shardBytes: options.shardBytes }, 'signModel')
-  const [leaf] = certificates
-  if (leaf !== undefined && !leaf.publicKey.equals(signer.publicKey)) throw optionInvalid('certificates[0]', "the signer's own certificate", leaf)
+  await requireCertificates(certificates, signer, options.clock ?? Date.now)
   // Section 6.2.1: other tools must find the very same files, and some of them read patterns.
   if (ignorePaths.some((name) => /[*?[]/.test(name))) throw optionInvalid('ignorePaths', 'paths without *, ? and [', ignorePaths)
   const own = relativeName(directory, signature)
@@ -56,6 +58,15 @@ export async function signModel (options: SignModelOptions): Promise<Statement> 
   if (bundle.length > maxSignatureBytes) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `its signature would be larger than ${maxSignatureBytes} bytes: use larger shards`, reason: 'too-large' })
   await writeFileAtomic(signature, bundle, 0o644)
   return statement
+}
+
+// A signature that no verifier would believe is not made.
+async function requireCertificates ([leaf, ...others]: readonly X509Certificate[], signer: Signer, clock: () => number): Promise<void> {
+  if (leaf === undefined) return
+  if (!leaf.publicKey.equals(signer.publicKey)) throw optionInvalid('certificates[0]', "the signer's own certificate", leaf)
+  if (others.length >= maxChain) throw optionInvalid('certificates', `at most ${maxChain}`, others)
+  const { requireChain } = await import('./certificate-chain.ts')
+  requireChain([leaf, ...others], clock())
 }
 
 async function signPayload (payload: Uint8Array, signer: Signer, certificates: readonly X509Certificate[]): Promise<Buffer> {

@@ -4,10 +4,11 @@ import { guardError } from '../errors.ts'
 import { partsOfFile } from './digest.ts'
 import { listFiles, readSmallFile, requireExactly } from './folder.ts'
 import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
-import { checkSignerClaims } from './signer-claims.ts'
+import { checkSignerClaims, isLimited } from './signer-claims.ts'
 import { requireParts } from './signed-file.ts'
 import type { Statement } from './statement.ts'
-import { verifyStatement, type Trust, type VerifiedStatement } from './trust.ts'
+import type { Trust, VerifiedStatement } from './trust.ts'
+import { verifyStatement } from './verify-statement.ts'
 
 /** The name of the signature in a model's folder. */
 export const signatureName = 'model.sig'
@@ -46,7 +47,7 @@ export async function verifyModel (options: VerifyModelOptions): Promise<Verifie
   } else {
     await requireDigests(folder, nameFile(verified.statement, file))
   }
-  if (Object.keys(verified.mayClaim).length > 0) await requireClaims(folder, verified)
+  if (isLimited(verified.mayClaim)) await requireClaims(folder, verified)
   return verified
 }
 
