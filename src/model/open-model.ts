@@ -27,7 +27,7 @@ export interface OpenModelOptions {
    * Looks at the signed manifest before any other file is decrypted, for instance whether this version is old.
    * What it throws refuses the model.
    */
-  readonly admit?: (manifest: Manifest, signer: ModelSigner) => void | Promise<void>
+  readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
 }
 
 /** A model whose every byte was signed for, in memory. */

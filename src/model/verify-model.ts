@@ -3,11 +3,11 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { partsOfFile } from './digest.ts'
 import { listFiles, readSmallFile, requireExactly } from './folder.ts'
-import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
+import { manifestName, maxManifestBytes, readManifest, type Manifest } from './manifest.ts'
 import { checkSignerClaims, isLimited } from './signer-claims.ts'
 import { requireParts } from './signed-file.ts'
 import type { Statement } from './statement.ts'
-import type { Trust, VerifiedStatement } from './trust.ts'
+import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
 import { verifyStatement } from './verify-statement.ts'
 
 /** The name of the signature in a model's folder. */
@@ -27,6 +27,8 @@ export interface VerifyModelOptions {
   readonly trust: Trust
   /** Relative paths that may be there without being signed for, beside those the signer names. None of them may be loaded. */
   readonly ignorePaths?: readonly string[]
+  /** Looks at the signed manifest, for instance whether this version is old; a model without one is refused. What it throws refuses the model. */
+  readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
 }
 
 /**
@@ -47,13 +49,15 @@ export async function verifyModel (options: VerifyModelOptions): Promise<Verifie
   } else {
     await requireDigests(folder, nameFile(verified.statement, file))
   }
-  if (isLimited(verified.mayClaim)) await requireClaims(folder, verified)
+  if (isLimited(verified.mayClaim) || options.admit !== undefined) await admitManifest(folder, verified, options.admit)
   return verified
 }
 
-async function requireClaims (folder: string, { statement, mayClaim }: VerifiedStatement): Promise<void> {
+async function admitManifest (folder: string, { statement, signer, mayClaim }: VerifiedStatement, admit: VerifyModelOptions['admit']): Promise<void> {
   if (!statement.files.some(({ name }) => name === manifestName)) throw guardError('FMG_ERR_SIGNER_UNTRUSTED', { detail: `its signer may not claim everything, and it has no ${manifestName}`, reason: 'signer-claims' })
-  checkSignerClaims(readManifest(await readSmallFile(folder, manifestName, maxManifestBytes)), mayClaim)
+  const manifest = readManifest(await readSmallFile(folder, manifestName, maxManifestBytes))
+  checkSignerClaims(manifest, mayClaim)
+  await admit?.(manifest, signer)
 }
 
 async function locate (model: string): Promise<{ folder: string, file?: string }> {
