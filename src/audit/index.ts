@@ -8,6 +8,7 @@ export { openIdentities, type Identities, type IdentitiesOptions, type Identity 
 export { keyedDigest, type DigestStream, type KeyedDigest } from './keyed-digest.ts'
 export { auditLine } from './line.ts'
 export { indexLog, type IndexedLog, type LogIndexOptions } from './log-index.ts'
+export { requireKnownCheckpoint } from './known-checkpoint.ts'
 export { openLog, type AuditLog } from './log.ts'
 export type { LogOptions, WitnessAddress } from './log-options.ts'
 export { verifyConsistency, verifyInclusion, type ConsistencyProof, type InclusionProof } from './merkle.ts'

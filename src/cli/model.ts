@@ -4,12 +4,15 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { makePrivateFolder } from '../files.ts'
 import { inspectModel } from '../model/inspect-model.ts'
-import { openModel } from '../model/open-model.ts'
+import type { Manifest } from '../model/manifest.ts'
+import { openModel, type OpenModelOptions } from '../model/open-model.ts'
 import { rewrapModel } from '../model/rewrap-model.ts'
 import { sealModel } from '../model/seal-model.ts'
-import { signModel } from '../model/sign-model.ts'
-import type { ModelSigner, Trust } from '../model/trust.ts'
+import { signModel, type SignModelOptions } from '../model/sign-model.ts'
+import type { ModelSigner } from '../model/trust.ts'
+import { readTrustFile } from '../model/trust-file.ts'
 import { verifyModel } from '../model/verify-model.ts'
+import { versionFloor } from '../model/version-floor.ts'
 import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
@@ -34,26 +37,34 @@ export const modelKeygen: Verb = {
 
 /** Signs a model folder: writes `model.sig` into it. */
 export const modelSign: Verb = {
-  usage: 'FOLDER --key PEM [--certificate PEM]… [--json]',
+  usage: 'FOLDER --key PEM [--certificate PEM]… [--hash sha256|blake2b] [--shard-bytes NUMBER] [--json]',
   async run (words) {
-    const args = readArguments(words, { key: { type: 'string' }, certificate: { type: 'string', multiple: true } }, ['FOLDER'])
+    const args = readArguments(words, { key: { type: 'string' }, certificate: { type: 'string', multiple: true }, hash: { type: 'string' }, 'shard-bytes': { type: 'string' } }, ['FOLDER'])
     const directory = args.required('FOLDER')
-    await signModel({ directory, signer: await signerFromFile(args.required('key')), certificates: await readCertificates(args.texts('certificate')) })
+    const signer = await signerFromFile(args.required('key'))
+    await signModel({ directory, signer, certificates: await readCertificates(args.texts('certificate')), ...readHashing(args) })
     print(args, { directory, signature: path.join(directory, 'model.sig') }, `${directory} is signed: model.sig`)
     return true
   }
 }
 
-const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true } } as const
+function readHashing (args: Arguments): Pick<SignModelOptions, 'hash' | 'shardBytes'> {
+  const [hash, shardBytes] = [args.text('hash'), args.text('shard-bytes')]
+  if (hash !== undefined && hash !== 'sha256' && hash !== 'blake2b') throw new UsageError('--hash is sha256 or blake2b')
+  if (shardBytes !== undefined && !/^[1-9]\d{0,14}$/.test(shardBytes)) throw new UsageError('--shard-bytes is a number of bytes')
+  return { ...hash !== undefined && { hash }, ...shardBytes !== undefined && { shardBytes: Number(shardBytes) } }
+}
+
+const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true }, 'trust-file': { type: 'string' } } as const
+const trustUsage = '(--trust PUBLIC-PEM | --authority CA-PEM | --trust-file YAML)…'
 
 /** Verifies a signed model folder. */
 export const modelVerify: Verb = {
-  usage: 'FOLDER (--trust PUBLIC-PEM | --authority CA-PEM)… [--json]',
+  usage: `FOLDER ${trustUsage} [--json]`,
   async run (words) {
     const args = readArguments(words, trustOptions, ['FOLDER'])
-    const { statement, signer } = await verifyModel({ model: args.required('FOLDER'), trust: await readTrust(args) })
-    const statementDigest = `sha256:${statement.digest}`
-    print(args, { signer, statementDigest }, `the signature holds, by ${describeSigner(signer)}: ${statementDigest}`)
+    const { statement, signer } = await verifyModel({ model: args.required('FOLDER'), ...await readTrust(args) })
+    print(args, { signer, statementDigest: statement.digest }, `the signature holds, by ${describeSigner(signer)}: ${statement.digest}`)
     return true
   }
 }
@@ -73,10 +84,10 @@ export const modelSeal: Verb = {
 
 /** Opens a sealed bundle, and with `--output` writes the plaintext. */
 export const modelOpen: Verb = {
-  usage: 'BUNDLE --key JWK… (--trust PUBLIC-PEM | --authority CA-PEM)… [--output FOLDER] [--json]',
+  usage: `BUNDLE --key JWK… ${trustUsage} [--output FOLDER] [--json]`,
   async run (words) {
     const args = readArguments(words, { ...trustOptions, key: { type: 'string', multiple: true }, output: { type: 'string' } }, ['BUNDLE'])
-    const opened = await openModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), trust: await readTrust(args) })
+    const opened = await openModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), ...await readTrust(args) })
     const output = args.text('output')
     if (output !== undefined) await writeFiles(output, opened.files)
     const { manifest: { name, version }, statementDigest, signer } = opened
@@ -110,7 +121,8 @@ export const modelInspect: Verb = {
 }
 
 function describeSigner (signer: ModelSigner): string {
-  return signer.method === 'key' ? `the key ${signer.hint}` : `the certificate of ${signer.subject}`
+  if (signer.method === 'key') return `the key ${signer.hint}`
+  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity} by ${signer.issuer}`
 }
 
 async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {
@@ -119,12 +131,17 @@ async function readKeys (args: Arguments, name: string): Promise<readonly KeyPro
   return await Promise.all(files.map((file) => keyFromFile(file)))
 }
 
-async function readTrust (args: Arguments): Promise<Trust> {
-  const [keys, authorities] = [args.texts('trust'), args.texts('authority')]
-  if (keys.length + authorities.length === 0) throw new UsageError('--trust or --authority is required')
+/** Whom to trust, and what to demand of the version where a trust file says so. */
+async function readTrust (args: Arguments): Promise<Pick<OpenModelOptions, 'trust' | 'admit'>> {
+  const [keyFiles, authorityFiles, trustFile] = [args.texts('trust'), args.texts('authority'), args.text('trust-file')]
+  if (keyFiles.length + authorityFiles.length === 0 && trustFile === undefined) throw new UsageError('--trust, --authority or --trust-file is required')
+  const keys = await Promise.all(keyFiles.map(async (file) => parse(file, await readFile(file), createPublicKey)))
+  const authorities = await readCertificates(authorityFiles)
+  if (trustFile === undefined) return { trust: { keys, authorities } }
+  const { trust, floor } = await readTrustFile(trustFile)
   return {
-    keys: await Promise.all(keys.map(async (file) => parse(file, await readFile(file), createPublicKey))),
-    authorities: await readCertificates(authorities)
+    trust: { ...trust, keys: [...keys, ...trust.keys], authorities: [...authorities, ...trust.authorities] },
+    ...Object.keys(floor).length > 0 && { admit: (manifest: Manifest) => { versionFloor({ minimum: floor }).check(manifest) } }
   }
 }
 

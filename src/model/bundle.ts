@@ -10,7 +10,7 @@ export type CertificateChain = readonly [X509Certificate, ...(readonly X509Certi
 export type VerificationMaterial =
   { readonly method: 'key', readonly hint: string } |
   { readonly method: 'certificate', readonly chain: CertificateChain } |
-  { readonly method: 'keyless' }
+  { readonly method: 'keyless', readonly certificate: X509Certificate, readonly json: unknown }
 
 /** A signature file that was read and believed in nothing yet. */
 export interface SignedBundle {
@@ -26,7 +26,8 @@ export const payloadType = 'application/vnd.in-toto+json'
 /** The media type of the bundles written here. */
 export const bundleMediaType = 'application/vnd.dev.sigstore.bundle.v0.3+json'
 
-const maxChain = 6
+/** The most certificates that are read of a chain. */
+export const maxChain = 6
 
 const mediaType = string(/^application\/vnd\.dev\.sigstore\.bundle(\.v0\.3\+json|\+json;version=0\.[123])$/, 'a Sigstore bundle of version 0.1 to 0.3')
 const certificate = openObject({ rawBytes: readCertificate })
@@ -58,14 +59,15 @@ const readEnvelopeOf = object({ mediaType, verificationMaterial: readMaterial, d
  * @throws FMG_ERR_BUNDLE_INVALID when it is malformed, holds no or several signatures, or several kinds of verification material.
  */
 export function readBundle (bytes: Uint8Array, path: string): SignedBundle {
-  const { verificationMaterial, dsseEnvelope } = readPart(readEnvelopeOf, parseJson(bytes, path), path)
+  const json = parseJson(bytes, path)
+  const { verificationMaterial, dsseEnvelope } = readPart(readEnvelopeOf, json, path)
   const [signature, ...others] = dsseEnvelope.signatures
   // With two signatures, who signed would depend on which one a reader looks at.
   if (signature === undefined || others.length > 0) throw invalid(`${path} must hold exactly one signature`, 'signature-count')
-  return { material: materialOf(verificationMaterial, path), payload: dsseEnvelope.payload, signature: signature.sig }
+  return { material: materialOf(verificationMaterial, json, path), payload: dsseEnvelope.payload, signature: signature.sig }
 }
 
-function materialOf (material: Read<typeof readMaterial>, path: string): VerificationMaterial {
+function materialOf (material: Read<typeof readMaterial>, json: unknown, path: string): VerificationMaterial {
   const { publicKey, x509CertificateChain: chain, certificate: keyless } = material
   const kinds = [publicKey, chain, keyless].filter((kind) => kind !== undefined)
   if (kinds.length !== 1) throw invalid(`${path} must hold one kind of verification material`, 'verification-material')
@@ -75,8 +77,12 @@ function materialOf (material: Read<typeof readMaterial>, path: string): Verific
     if (leaf === undefined) throw invalid(`${path} holds an empty certificate chain`, 'verification-material')
     return { method: 'certificate', chain: [leaf, ...others] }
   }
-  if ((material.tlogEntries ?? []).length === 0) throw invalid(`${path} holds a keyless certificate without a log entry`, 'verification-material')
-  return { method: 'keyless' }
+  return keylessOf(material, json, path)
+}
+
+function keylessOf ({ certificate, tlogEntries = [] }: Read<typeof readMaterial>, json: unknown, path: string): VerificationMaterial {
+  if (certificate === undefined || tlogEntries.length === 0) throw invalid(`${path} holds a keyless certificate without a log entry`, 'verification-material')
+  return { method: 'keyless', certificate: certificate.rawBytes, json }
 }
 
 // Older bundles carry the key itself. It serves as a hint only: a signature that brings its own key proves nothing.

@@ -10,7 +10,7 @@ import { maxSignatureBytes, signatureName } from './verify-model.ts'
 /** What can be said of a model without a key. None of it is verified. */
 export interface ModelInspection {
   readonly statement: Statement
-  /** Who claims to have signed: a key's hint, the fingerprints of a chain, or a keyless certificate. */
+  /** Who claims to have signed: a key's hint, or the fingerprints of certificates. */
   readonly claimedSigner: { readonly method: VerificationMaterial['method'], readonly names: readonly string[] }
   /** Who it is said to be sealed for; `undefined` for a plaintext model. */
   readonly recipients?: readonly { readonly keyId: string, readonly algorithm: string }[]
@@ -34,7 +34,7 @@ export async function inspectModel (directory: string): Promise<ModelInspection>
 function claimedSigner (material: VerificationMaterial): ModelInspection['claimedSigner'] {
   if (material.method === 'key') return { method: 'key', names: [material.hint] }
   if (material.method === 'certificate') return { method: 'certificate', names: material.chain.map(({ fingerprint256 }) => fingerprint256) }
-  return { method: 'keyless', names: [] }
+  return { method: 'keyless', names: [material.certificate.fingerprint256] }
 }
 
 async function measure (directory: string): Promise<ModelInspection['files']> {

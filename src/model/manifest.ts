@@ -12,9 +12,12 @@ const word = string(/^[^\p{Cc}]{1,256}$/u, 'a string of 1 to 256 characters')
 // in-toto's ResourceDescriptor, as far as it is needed: what, and its digest.
 const descriptor = object({ name: word, digest: object({ sha256: string(/^[0-9a-f]{64}$/, '64 hexadecimal digits') }) })
 
+/** Reads the version of a model. */
+export const manifestVersion = string(/^[0-9A-Za-z][0-9A-Za-z._+-]{0,63}$/, 'a version of letters, digits, dot, underscore, plus and dash')
+
 const shape = {
   name: string(/^[a-z0-9][a-z0-9._-]{0,127}$/, 'a name of a-z, 0-9, dot, underscore and dash'),
-  version: string(/^[0-9A-Za-z][0-9A-Za-z._+-]{0,63}$/, 'a version of letters, digits, dot, underscore, plus and dash'),
+  version: manifestVersion,
   task: word,
   org: word,
   environment: word,

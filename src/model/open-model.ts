@@ -2,15 +2,17 @@ import { guardError } from '../errors.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { fileSource, unseal } from './cobblestone.ts'
 import { openDataKey } from './data-key.ts'
-import { digestBytes } from './digest.ts'
+import { partsOfBytes } from './digest.ts'
 import { externalLocations } from './external-data.ts'
 import { listFiles, readSmallFile, requireExactly, withFile } from './folder.ts'
 import { manifestName, readManifest, type Manifest } from './manifest.ts'
 import { bundleNames, fileContext, keyContext, modelName, readBundleEnvelope, sealedName, signedFile } from './sealed-bundle.ts'
-import type { SignedFile, Statement } from './statement.ts'
+import { requireLength, requireParts, type SignedFile } from './signed-file.ts'
 import { checkSignerClaims } from './signer-claims.ts'
-import { verifyStatement, type ModelSigner, type Trust, type VerifiedStatement } from './trust.ts'
-import { changed, maxSignatureBytes, signatureName } from './verify-model.ts'
+import type { Statement } from './statement.ts'
+import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
+import { maxSignatureBytes, signatureName } from './verify-model.ts'
+import { verifyStatement } from './verify-statement.ts'
 import { wipe } from './wipe.ts'
 
 export interface OpenModelOptions {
@@ -25,7 +27,7 @@ export interface OpenModelOptions {
    * Looks at the signed manifest before any other file is decrypted, for instance whether this version is old.
    * What it throws refuses the model.
    */
-  readonly admit?: (manifest: Manifest, signer: ModelSigner) => void | Promise<void>
+  readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
 }
 
 /** A model whose every byte was signed for, in memory. */
@@ -91,11 +93,13 @@ async function openFiles (opening: Opening, { signer, mayClaim }: VerifiedStatem
   }
 }
 
-async function openFile ({ directory, statement, dataKey, files }: Opening, { name, digest }: SignedFile): Promise<Uint8Array> {
+async function openFile ({ directory, statement, dataKey, files }: Opening, file: SignedFile): Promise<Uint8Array> {
+  const { name } = file
   const sealing = { key: dataKey, context: fileContext(statement.digest, name) }
   const plain = await withFile(directory, sealedName(name), async ({ handle, bytes }) => await unseal(fileSource(sealedName(name), handle, bytes), sealing))
   files.set(name, plain)
-  if (await digestBytes(plain, statement.hash) !== digest) throw changed(name)
+  requireLength(file, plain.length)
+  requireParts(file, await partsOfBytes(plain, statement))
   return plain
 }
 

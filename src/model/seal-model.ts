@@ -7,14 +7,16 @@ import type { KeyProvider } from '../secrets/key-provider.ts'
 import { readBundle } from './bundle.ts'
 import { seal } from './cobblestone.ts'
 import { sealDataKey } from './data-key.ts'
-import { digesting, readBlocks, startDigest } from './digest.ts'
+import { digesting, readBlocks, startParts } from './digest.ts'
 import { readSmallFile, withFile } from './folder.ts'
 import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
 import { envelopeName, fileContext, keyContext, modelName, sealedName, signedFile } from './sealed-bundle.ts'
 import { checkSignerClaims } from './signer-claims.ts'
-import { readStatement, type SignedFile, type Statement } from './statement.ts'
-import { verifyStatement, type Trust } from './trust.ts'
-import { changed, maxSignatureBytes, requireListing, signatureName } from './verify-model.ts'
+import { requireParts, type SignedFile } from './signed-file.ts'
+import { readStatement, type Statement } from './statement.ts'
+import type { Trust } from './trust.ts'
+import { maxSignatureBytes, requireListing, signatureName } from './verify-model.ts'
+import { verifyStatement } from './verify-statement.ts'
 
 export interface SealModelOptions {
   /** Folder of a plaintext model with its `model.sig`. */
@@ -40,7 +42,7 @@ export async function sealModel (options: SealModelOptions): Promise<Statement> 
   const destination = path.resolve(options.destination)
   const signature = await readSmallFile(source, signatureName, maxSignatureBytes)
   const statement = readStatement(readBundle(signature, signatureName).payload, signatureName)
-  const mayClaim = trust === undefined ? {} : (await verifyStatement(signature, trust, signatureName)).mayClaim
+  const mayClaim = trust === undefined ? [{}] : (await verifyStatement(signature, trust, signatureName)).mayClaim
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   await requireListing(source, statement, [signatureName])
   checkSignerClaims(readManifest(await readSmallFile(source, manifestName, maxManifestBytes)), mayClaim)
@@ -82,19 +84,20 @@ function parentsOf (files: readonly SignedFile[]): ReadonlySet<string> {
   return new Set(files.flatMap(({ name }) => name.split('/').map((_part, index, parts) => parts.slice(0, index).join('/'))))
 }
 
-async function sealFile (folder: string, source: string, { name, digest }: SignedFile, statement: Statement, key: Uint8Array): Promise<void> {
+async function sealFile (folder: string, source: string, file: SignedFile, statement: Statement, key: Uint8Array): Promise<void> {
+  const { name } = file
   const target = path.join(folder, sealedName(name))
   await mkdir(path.dirname(target), { recursive: true })
   await withFile(source, name, async ({ handle }) => {
-    const hash = startDigest(statement.hash)
+    const digests = startParts(statement)
     const out = await open(target, 'wx', 0o644)
     try {
-      for await (const block of seal(digesting(readBlocks(handle), hash), { key, context: fileContext(statement.digest, name) })) await out.writeFile(block)
+      for await (const block of seal(digesting(readBlocks(handle), digests), { key, context: fileContext(statement.digest, name) })) await out.writeFile(block)
       await out.datasync()
     } finally {
       await out.close()
     }
     // The very bytes that were sealed: a file that changes meanwhile is not sealed by mistake.
-    if (hash.digest('hex') !== digest) throw changed(name)
+    requireParts(file, digests.end())
   })
 }

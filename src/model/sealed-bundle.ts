@@ -1,7 +1,8 @@
 import { guardError } from '../errors.ts'
 import { readSmallFile } from './folder.ts'
 import { readEnvelope, maxEnvelopeBytes, type KeyEnvelope } from './key-envelope.ts'
-import type { SignedFile, Statement } from './statement.ts'
+import type { SignedFile } from './signed-file.ts'
+import type { Statement } from './statement.ts'
 import { signatureName } from './verify-model.ts'
 
 /** The name of the graph in a model's folder. */

@@ -1,25 +1,18 @@
 import { createHash } from 'node:crypto'
 import { guardError, type GuardError } from '../errors.ts'
-import { anyThat, boolean, listOf, object, oneOf, optional, string, type Read } from '../options.ts'
-import { digestLength, type FileHash } from './digest.ts'
-import { byCodePoint } from './folder.ts'
+import { anyThat, boolean, integer, listOf, object, oneOf, optional, string, type Read } from '../options.ts'
+import type { FileHash, Hashing } from './digest.ts'
 import { openObject, parseJson, readPart } from './read-part.ts'
+import { readResources } from './resources.ts'
 import { safePath } from './safe-path.ts'
-
-/** One file that is signed for. */
-export interface SignedFile {
-  readonly name: string
-  /** Hexadecimal. */
-  readonly digest: string
-}
+import type { SignedFile } from './signed-file.ts'
 
 /** What a signer states: these files, with these digests, are this model. */
-export interface Statement {
+export interface Statement extends Hashing {
   /** `sha256:<hex>` over the payload's bytes: names the model in records, and is what its seal is bound to. */
   readonly digest: string
   /** The signer's name for the model: informational. */
   readonly name: string
-  readonly hash: FileHash
   /** Sorted by name. A model that is a single file may be named `.`, and is then alone. */
   readonly files: readonly SignedFile[]
   /** Paths left out of a plaintext folder when it was signed; no file under them may be loaded. */
@@ -39,7 +32,7 @@ const readPredicate = object({
   serialization: object({
     method: string(),
     hash_type: string(),
-    shard_size: optional(anyThat((value): value is unknown => value !== undefined, 'present')),
+    shard_size: optional(integer({ min: 1 })),
     allow_symlinks: boolean,
     ignore_paths: optional(listOf(safePath))
   })
@@ -55,8 +48,8 @@ const readPayload = object({
 /**
  * Reads the payload of a model signature (OpenSSF Model Signing v1.0 sections 5 and 8.3) and checks its root digest.
  * Call it on bytes whose signature holds.
- * @throws FMG_ERR_BUNDLE_INVALID when it is malformed, of another or a deprecated kind, unsorted, names a file twice or outside the
- * model, or uses what is not read here: shards, BLAKE3, followed symbolic links.
+ * @throws FMG_ERR_BUNDLE_INVALID when it is malformed, of another or a deprecated kind, unsorted, names a file twice or outside of the
+ * model, cuts one into shards that leave a doubt, or uses what is not read here: BLAKE3, followed symbolic links.
  */
 export function readStatement (payload: Uint8Array, path: string): Statement {
   const { subject, predicateType: type, predicate } = readPart(readPayload, parseJson(payload, path), path)
@@ -64,14 +57,10 @@ export function readStatement (payload: Uint8Array, path: string): Statement {
   const [model, ...others] = subject
   if (model === undefined || others.length > 0) throw invalid(`${path} must be about one subject`, 'subject-count')
   const { resources, serialization } = readPart(readPredicate, predicate, `${path}.predicate`)
-  const hash = requireHash(serialization, path)
-  const files = resources.map(({ name, algorithm, digest }) => {
-    if (algorithm !== hash || digest.length !== digestLength[hash]) throw invalid(`${path} has no ${hash} digest of ${JSON.stringify(name)}`, 'digest-form')
-    return { name, digest }
-  })
-  requireNames(files, path)
-  if (rootDigest(files) !== model.digest.sha256) throw invalid(`the root digest of ${path} is not that of its files`, 'root-digest')
-  return { digest: `sha256:${createHash('sha256').update(payload).digest('hex')}`, name: model.name, hash, files, ignorePaths: serialization.ignore_paths ?? [] }
+  const hashing = requireHashing(serialization, path)
+  const files = readResources(resources, hashing, path)
+  if (rootDigest(resources) !== model.digest.sha256) throw invalid(`the root digest of ${path} is not that of its files`, 'root-digest')
+  return { digest: `sha256:${createHash('sha256').update(payload).digest('hex')}`, name: model.name, ...hashing, files, ignorePaths: serialization.ignore_paths ?? [] }
 }
 
 function requirePredicateType (type: string, path: string): void {
@@ -79,29 +68,24 @@ function requirePredicateType (type: string, path: string): void {
   if (type !== predicateType) throw invalid(`${path} is not a model signature of version 1.0`, 'predicate-type')
 }
 
-function requireHash (serialization: Read<typeof readPredicate>['serialization'], path: string): FileHash {
-  const { method, hash_type: hash, shard_size: shardSize, allow_symlinks: links } = serialization
-  // Section 6.3.2: who does not read shards must refuse them and say so.
-  if (method !== 'files' || shardSize !== undefined) throw invalid(`${path} is serialized by ${JSON.stringify(method)}; only whole files are read here`, 'serialization')
-  if (hash !== 'sha256' && hash !== 'blake2b') throw invalid(`${path} uses the hash ${JSON.stringify(hash)}; only sha256 and blake2b are read here`, 'hash')
+function requireHashing (serialization: Read<typeof readPredicate>['serialization'], path: string): Hashing {
+  const { method, hash_type: hash, shard_size: shardBytes, allow_symlinks: links } = serialization
+  if (method !== 'files' && method !== 'shards') throw invalid(`${path} is serialized by ${JSON.stringify(method)}; only files and shards are read here`, 'serialization')
+  // Section 5.2.2: the size is there with shards, and only with them.
+  if ((method === 'shards') !== (shardBytes !== undefined)) throw invalid(`${path} is serialized by ${method} ${shardBytes === undefined ? 'without' : 'with'} a shard size`, 'serialization')
   if (links) throw invalid(`${path} allows symbolic links, which are not followed here`, 'symbolic-links')
+  return { hash: requireHash(hash, path), shardBytes }
+}
+
+function requireHash (hash: string, path: string): FileHash {
+  if (hash !== 'sha256' && hash !== 'blake2b') throw invalid(`${path} uses the hash ${JSON.stringify(hash)}; only sha256 and blake2b are read here`, 'hash')
   return hash
 }
 
-function requireNames (files: readonly SignedFile[], path: string): void {
-  if (files.length === 0) throw invalid(`${path} names no file`, 'no-file')
-  if (files.length === 1 && files[0]?.name === '.') return
-  for (const [index, { name }] of files.entries()) {
-    readPart(safePath, name, `${path}.predicate.resources[${index}].name`)
-    const before = files[index - 1]
-    if (before !== undefined && byCodePoint(before.name, name) >= 0) throw invalid(`${path} names ${JSON.stringify(name)} twice or out of order`, 'order')
-  }
-}
-
 /** SHA-256 over the raw digests in order, whatever hash they are of (section 6.5). */
-export function rootDigest (files: readonly SignedFile[]): string {
+export function rootDigest (resources: readonly { readonly digest: string }[]): string {
   const hash = createHash('sha256')
-  for (const { digest } of files) hash.update(digest, 'hex')
+  for (const { digest } of resources) hash.update(digest, 'hex')
   return hash.digest('hex')
 }
 

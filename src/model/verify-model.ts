@@ -1,12 +1,14 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
-import { digestFile } from './digest.ts'
+import { partsOfFile } from './digest.ts'
 import { listFiles, readSmallFile, requireExactly } from './folder.ts'
-import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
-import { checkSignerClaims } from './signer-claims.ts'
+import { manifestName, maxManifestBytes, readManifest, type Manifest } from './manifest.ts'
+import { checkSignerClaims, isLimited } from './signer-claims.ts'
+import { requireParts } from './signed-file.ts'
 import type { Statement } from './statement.ts'
-import { verifyStatement, type Trust, type VerifiedStatement } from './trust.ts'
+import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
+import { verifyStatement } from './verify-statement.ts'
 
 /** The name of the signature in a model's folder. */
 export const signatureName = 'model.sig'
@@ -25,6 +27,8 @@ export interface VerifyModelOptions {
   readonly trust: Trust
   /** Relative paths that may be there without being signed for, beside those the signer names. None of them may be loaded. */
   readonly ignorePaths?: readonly string[]
+  /** Looks at the signed manifest, for instance whether this version is old; a model without one is refused. What it throws refuses the model. */
+  readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
 }
 
 /**
@@ -45,13 +49,15 @@ export async function verifyModel (options: VerifyModelOptions): Promise<Verifie
   } else {
     await requireDigests(folder, nameFile(verified.statement, file))
   }
-  if (Object.keys(verified.mayClaim).length > 0) await requireClaims(folder, verified)
+  if (isLimited(verified.mayClaim) || options.admit !== undefined) await admitManifest(folder, verified, options.admit)
   return verified
 }
 
-async function requireClaims (folder: string, { statement, mayClaim }: VerifiedStatement): Promise<void> {
+async function admitManifest (folder: string, { statement, signer, mayClaim }: VerifiedStatement, admit: VerifyModelOptions['admit']): Promise<void> {
   if (!statement.files.some(({ name }) => name === manifestName)) throw guardError('FMG_ERR_SIGNER_UNTRUSTED', { detail: `its signer may not claim everything, and it has no ${manifestName}`, reason: 'signer-claims' })
-  checkSignerClaims(readManifest(await readSmallFile(folder, manifestName, maxManifestBytes)), mayClaim)
+  const manifest = readManifest(await readSmallFile(folder, manifestName, maxManifestBytes))
+  checkSignerClaims(manifest, mayClaim)
+  await admit?.(manifest, signer)
 }
 
 async function locate (model: string): Promise<{ folder: string, file?: string }> {
@@ -78,15 +84,8 @@ export async function requireListing (folder: string, statement: Statement, besi
   requireExactly(await listFiles(folder, new Set(ignored)), names)
 }
 
-async function requireDigests (folder: string, { files, hash }: Statement): Promise<void> {
-  for (const { name, digest } of files) {
-    if (await digestFile(folder, name, hash) !== digest) throw changed(name)
-  }
-}
-
-/** The error for a file that is not the one that was signed for. */
-export function changed (name: string): Error {
-  return guardError('FMG_ERR_MODEL_TAMPERED', { detail: `${name} is not the file that was signed for`, reason: 'digest' })
+async function requireDigests (folder: string, statement: Statement): Promise<void> {
+  for (const file of statement.files) requireParts(file, await partsOfFile(folder, file.name, statement))
 }
 
 // The specification names a model of one file by its base name, the reference tool by a dot: both are read.

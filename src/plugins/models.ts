@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { openModel, type OpenedModel } from '../model/open-model.ts'
+import { openModel, type OpenedModel, type OpenModelOptions } from '../model/open-model.ts'
 import { startSession, type ModelSession, type RunOptions } from '../model/session.ts'
 import type { Tensor, TensorMetadata } from '../model/tensor.ts'
 import type { Trust } from '../model/trust.ts'
 import type { RunOutput } from '../model/worker-lane.ts'
-import { anyThat, havingMethods, integer, listOf, object, optional, recordOf, string, withDefault } from '../options.ts'
+import { anyThat, functionOf, havingMethods, integer, listOf, object, optional, recordOf, string, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
 
@@ -56,6 +56,8 @@ export interface ModelsOptions {
   readonly keys: readonly KeyProvider[]
   /** Who may sign. */
   readonly trust: Trust
+  /** Looks at the signed manifest of each before it is decrypted, for instance whether it is too old. What it throws refuses the model. Default: all are admitted. */
+  readonly admit?: NonNullable<OpenModelOptions['admit']>
   /** Threads of the runtime a model. Default: one fewer than there are cores. */
   readonly threads?: number
   /** Runs that may wait for a model. Default 64. */
@@ -68,6 +70,7 @@ const readOptions = object({
   models: recordOf(object({ directory: string() })),
   keys: listOf(havingMethods<KeyProvider>('wrap', 'unwrap')),
   trust: anyThat((value): value is Trust => typeof value === 'object' && value !== null, 'whom to trust'),
+  admit: optional(functionOf<NonNullable<OpenModelOptions['admit']>>()),
   threads: optional(integer({ min: 1 })),
   queueLimit: withDefault(integer({ min: 0 }), 64),
   timeoutMs: withDefault(integer({ min: 1 }), 30_000)
@@ -78,13 +81,13 @@ const readOptions = object({
  */
 export const models = fp(async function models (app: FastifyInstance, options: ModelsOptions): Promise<void> {
   checkOrder(app, 'models')
-  const { models: wanted, keys, trust, ...sessionOptions } = readOptions(options, 'models')
+  const { models: wanted, keys, trust, admit, ...sessionOptions } = readOptions(options, 'models')
   const loaded = new Map<string, ModelHandle>()
   const sessions: ModelSession[] = []
   app.addHook('onClose', async () => { await Promise.all(sessions.map((session) => session.close())) })
 
   for (const [id, { directory }] of Object.entries(wanted)) {
-    const opened = await openModel({ directory, keys, trust, expectName: id })
+    const opened = await openModel({ directory, keys, trust, admit, expectName: id })
     const session = await startSession(opened, sessionOptions)
     sessions.push(session)
     loaded.set(id, handleOf(id, opened, session))

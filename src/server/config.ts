@@ -1,5 +1,4 @@
 import path from 'node:path'
-import { parseDocument } from 'yaml'
 import type { Durability } from '../audit/appender.ts'
 import type { CertificateIdentity } from '../authn/certificate-identity.ts'
 import type { ForwardedForm } from '../authn/forwarded-certificate.ts'
@@ -9,7 +8,6 @@ import type { OpenidLoginOptions } from '../authn/openid-login.ts'
 import { readSigningAlgorithm } from '../authn/signing-key.ts'
 import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
-import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
 import type { Approval } from '../approval.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
@@ -20,7 +18,8 @@ import { readEvents } from '../plugins/event-classes.ts'
 import { watchShape } from '../audit/watch/watch-options.ts'
 import { readReactions } from '../plugins/anomaly-options.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
+import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read, type Reader } from '../options.ts'
+import { parseYaml } from '../yaml-text.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
 import { readSinks } from './sinks.ts'
 
@@ -178,6 +177,8 @@ const readConfig = object({
     sinks: readSinks,
     /** Attributes of principals that the log keeps for `model-guard policy replay`. Default none: what it keeps stands there for good. */
     principalAttributes: withDefault(listOf(string()), []),
+    /** A checkpoint of this log that was kept elsewhere: a log that does not go on from it does not start. Default: this machine is believed. */
+    knownCheckpointFile: optional(string()),
     /** Who cosigns the log's checkpoints, as in {@link LogOptions}. Default nobody. */
     witnesses: withDefault(listOf(readWitnessAddress), [])
   }),
@@ -198,6 +199,10 @@ const readConfig = object({
     learnDays: withDefault(integer({ min: 0, max: 366 }), 28)
   }),
   models: allOptional({
+    /** Who may sign models, as `readTrustFile` reads it, in place of this server's own signing key. Without it the example model is made and served. */
+    trustFile: optional(string()),
+    /** By model, a version that may be loaded although a newer one was: a deliberate rollback. Default none. */
+    allowRollback: withDefault(recordOf(string()), {}),
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),
     queueLimit: withDefault(integer({ min: 1 }), 64),
     /** With it a prediction costs one unit for each millisecond that the model ran, and so many are charged before. Default: a prediction costs one unit. */
@@ -218,19 +223,18 @@ export const defaultConfig: ServerConfig = readConfig({}, 'config')
  * @throws FMG_ERR_OPTION_INVALID naming the file, the line or the member.
  */
 export async function loadConfig (file: string): Promise<ServerConfig> {
-  const document = parseDocument((await readNamedFile(file)).toString(), { uniqueKeys: true, merge: false, prettyErrors: true })
-  const [problem] = document.errors
-  if (problem !== undefined) throw guardError('FMG_ERR_OPTION_INVALID', { detail: `${file}: ${problem.message.replace(/\n[^]*/, '')}` })
-  const value: unknown = document.toJS({ maxAliasCount: 0 })
+  const value = parseYaml((await readNamedFile(file)).toString(), file)
   const config = readConfig(value ?? {}, path.basename(file))
   const folder = path.dirname(path.resolve(file))
-  const { listen: { tls }, keys, clientCertificates, login, anomaly } = config
+  const { listen: { tls }, keys, clientCertificates, login, anomaly, audit, models } = config
   const inFolder = (name: string): string => path.resolve(folder, name)
   if (keys.store === 'redis' && (config.redis === undefined || keys.pepperFile === undefined)) throw optionInvalid(`${path.basename(file)}.keys`, 'given with redis and keys.pepperFile, the same for all nodes', keys.store)
   if (config.decisionPoint !== undefined && (config.policy !== undefined || config.policyKeyFiles !== undefined)) throw optionInvalid(`${path.basename(file)}.decisionPoint`, 'given without policy and policyKeyFiles', config.decisionPoint)
   return {
     ...config,
     data: inFolder(config.data),
+    audit: { ...audit, knownCheckpointFile: mapped(audit.knownCheckpointFile, inFolder) },
+    models: { ...models, trustFile: mapped(models.trustFile, inFolder) },
     anomaly: { ...anomaly, sketchKeyFile: mapped(anomaly.sketchKeyFile, inFolder), webhook: mapped(anomaly.webhook, ({ url, secretFile }) => ({ url, secretFile: inFolder(secretFile) })) },
     redis: mapped(config.redis, (place) => withFiles(place, inFolder)),
     policy: mapped(config.policy, inFolder),

@@ -4,23 +4,26 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import { openIdentities } from '../audit/identities.ts'
-import { openLog, type AuditLog } from '../audit/log.ts'
+import { requireKnownCheckpoint } from '../audit/known-checkpoint.ts'
+import { openLog } from '../audit/log.ts'
 import { apiKey } from '../authn/api-key.ts'
 import { jwt } from '../authn/jwt.ts'
 import type { Policy } from '../authz/policy.ts'
 import type { WatchedPolicy } from '../authz/watched-policy.ts'
-import { writeFileAtomic } from '../files.ts'
+import { readNamedFile, writeFileAtomic } from '../files.ts'
 import { loadControl } from '../limits/load-control.ts'
 import { memoryConcurrency } from '../limits/memory-concurrency.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { ModeChange } from '../limits/resilient-limiter.ts'
 import { limitsConcurrency } from '../limits/tiers.ts'
-import { appendChange } from '../plugins/audit-change.ts'
+import type { Trust } from '../model/trust.ts'
+import { readTrustFile, type TrustFile } from '../model/trust-file.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
 import { recordKeyChanges } from '../plugins/key-changes.ts'
 import { recordLimitChanges } from '../plugins/limit-changes.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
+import { openModelLoads, type ModelLoads } from '../plugins/model-loads.ts'
 import type { ModelsOptions } from '../plugins/models.ts'
 import { receipts } from '../plugins/receipts.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
@@ -85,7 +88,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
 }
 
 async function guard (app: FastifyInstance, { config, data, keys }: ServerParts, { blocks, exceptions }: OperatorLimits): Promise<AuditOptions> {
-  const { issuers, clientCertificates, keys: { maxLifetimeDays, approvedRoles }, limits: { load, backoff, tiers, defaultTier } } = config
+  const { issuers, clientCertificates, keys: { maxLifetimeDays, approvedRoles }, limits: { load, backoff, tiers, defaultTier }, models: { allowRollback }, audit: { knownCheckpointFile } } = config
   const tokens = await openTokens(app, config, data, keys.pepper)
   const sessions = openSessions(config, tokens, keys.pepper)
   const authenticators = withTokens(tokens, apiKey({ store: keys.store, pepper: keys.pepper, maxLifetimeDays, approvedRoles }), [
@@ -97,9 +100,10 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   const shadow = await openShadow(app, config)
   const modeChanges = new EventEmitter<{ change: [ModeChange] }>()
   const { limiter, concurrency } = await limitsOf(app, config, (change) => { modeChanges.emit('change', change) })
+  const { trust, floor } = await trustOf(config, data)
   const options = {
     mode: config.mode,
-    models: await modelsOf(config, data),
+    models: await modelsOf(config, data, trust),
     authenticate: { authenticators, ...config.redis !== undefined && { edge: { limiter } }, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { tiers, defaultTier, limiter, backoff, blocks, exceptions, ...load !== undefined && { load: loadControl(load) } },
     ...limitsConcurrency(tiers) && { concurrency: { store: concurrency } },
@@ -110,7 +114,10 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   const anomaly = await anomalyOf(config, data)
   // Opened last: from here on it is the guard that closes it.
   const audit = await auditOf(config, data)
+  let loads: ModelLoads
   try {
+    if (knownCheckpointFile !== undefined) await requireKnownCheckpoint(audit.log, await readNamedFile(knownCheckpointFile))
+    loads = await openModelLoads({ log: audit.log, minimum: floor, allowRollback })
     await openSinks(app, config, data, audit.log)
   } catch (error) {
     await audit.log.close()
@@ -119,8 +126,8 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   }
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
-  await app.register(modelGuard, { ...options, audit, anomaly })
-  await recordModels(app, audit.log)
+  await app.register(modelGuard, { ...options, models: { ...options.models, admit: loads.admit }, audit, anomaly })
+  await Promise.all(app.models.list().map(async (model) => { await loads.record(model) }))
   await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
   await app.register(receipts)
   await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
@@ -128,13 +135,6 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   await offerLogin(app, config, tokens, sessions)
   if (watched !== null) await offerDecisions(app, watched, config)
   return audit
-}
-
-/** Leaves a record of every loaded model, by the digest that was verified. */
-async function recordModels (app: FastifyInstance, log: AuditLog): Promise<void> {
-  await Promise.all(app.models.list().map(async ({ id, version, digest }) => {
-    await appendChange(log, { timestamp: new Date().toISOString(), action: 'model:load', status: 'success', model_id: id, model_version: version, model_digest: digest })
-  }))
 }
 
 /** This server's own, or that of the decision point that is asked instead. */
@@ -157,7 +157,7 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
 }
 
 async function auditOf (config: ServerConfig, data: DataFolder): Promise<AuditOptions> {
-  const { audit: { principalAttributes, events, sinks, ...settings } } = config
+  const { audit: { principalAttributes, events, sinks, knownCheckpointFile, ...settings } } = config
   const sketches = await sketchesOf(config, data)
   const identities = await openIdentities({ file: data.identities })
   try {
@@ -175,16 +175,22 @@ function costOf ({ models: { reserveMs } }: ServerConfig): Pick<OpenInferenceOpt
   return reserveMs === undefined ? {} : { cost: { reserve: reserveMs, settle: (_request, { computeMs }) => computeMs } }
 }
 
-/** Every folder below `models/` is a sealed bundle of that name, signed by this server's own key. */
-async function modelsOf ({ models: { timeoutMs, queueLimit } }: ServerConfig, data: DataFolder): Promise<ModelsOptions> {
+/** Every folder below `models/` is a sealed bundle of that name. */
+async function modelsOf ({ models: { timeoutMs, queueLimit } }: ServerConfig, data: DataFolder, trust: Trust): Promise<ModelsOptions> {
   const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
   return {
     timeoutMs,
     queueLimit,
     models: Object.fromEntries(folders.map(({ name }) => [name, { directory: path.join(data.models, name) }])),
     keys: [await keyFromFile(data.modelWrappingKey)],
-    trust: { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }
+    trust
   }
+}
+
+/** Whom the configured file trusts with models; without one, this server's own signing key alone. */
+async function trustOf ({ models: { trustFile } }: ServerConfig, data: DataFolder): Promise<Pick<TrustFile, 'trust' | 'floor'>> {
+  if (trustFile !== undefined) return await readTrustFile(trustFile)
+  return { trust: { keys: [createPublicKey(await readFile(`${data.modelSigningKey}.pub`))], authorities: [] }, floor: {} }
 }
 
 async function limitsOf (app: FastifyInstance, config: ServerConfig, onModeChange: (change: ModeChange) => void): Promise<SharedLimits> {

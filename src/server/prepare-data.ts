@@ -19,15 +19,18 @@ export interface FirstKeys {
   readonly analyst: string
 }
 
-/** Makes whatever a data folder lacks: keys of this server's own, a policy, and the example model, signed and sealed. */
-export async function prepareData (data: DataFolder): Promise<void> {
+/**
+ * Makes whatever a data folder lacks: keys of this server's own, a policy, and the example model, signed and sealed.
+ * @param trustFile where one says who may sign: the example, which this server signs itself, is then left out.
+ */
+export async function prepareData (data: DataFolder, trustFile?: string): Promise<void> {
   for (const folder of [data.root, data.secrets, data.models]) await makePrivateFolder(folder)
   await ensurePepper(data.pepper)
   await ensure(data.logKey, (file) => createSigningKey(file, 'log'))
   await ensure(data.modelSigningKey, (file) => createSigningKey(file, 'model'))
   await ensure(data.modelWrappingKey, (file) => createWrappingKey(file))
   await ensure(data.policy, (file) => writeFileAtomic(file, defaultPolicy))
-  await ensure(path.join(data.models, 'digits'), (folder) => sealExampleModel(data, folder))
+  if (trustFile === undefined) await ensure(path.join(data.models, 'digits'), (folder) => sealExampleModel(data, folder))
 }
 
 async function ensure (file: string, make: (file: string) => Promise<unknown>): Promise<void> {

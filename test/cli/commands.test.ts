@@ -22,7 +22,7 @@ t.test('what is not understood is said, with exit status 2', async (t) => {
   t.match(await modelGuard('keys', 'list', '--stor', 'x'), { status: 2, stderr: /Unknown option '--stor'/ })
   t.match(await modelGuard('keys', 'revoke', '--store', 'x'), { status: 2, stderr: /1 words wanted \(KEY-ID\), 0 given/ })
   t.match(await modelGuard('keys', 'create', '--store', 'x', '--id', 'a', '--type', 'robot'), { status: 2, stderr: /--type is user or service/ })
-  t.match(await modelGuard('model', 'verify', 'x'), { status: 2, stderr: /--trust or --authority is required/ })
+  t.match(await modelGuard('model', 'verify', 'x'), { status: 2, stderr: /--trust, --authority or --trust-file is required/ })
   t.match(await modelGuard('serve', '--port', 'abc'), { status: 2, stderr: /--port is a number from 0 to 65535/ })
   t.match(await modelGuard('model', 'seal', 'x', 'y'), { status: 2, stderr: /--recipient is required/ })
 })

@@ -24,6 +24,10 @@ export interface CertificateOptions {
   readonly notAfter?: Date
   /** Critical extensions that nobody knows. */
   readonly unknownExtension?: string | readonly string[]
+  /** The subject's attributes by object identifier, beside its common name. */
+  readonly attributes?: readonly (readonly [id: string, value: string])[]
+  /** How an issuer with an RSA key signs it. */
+  readonly rsaHash?: 'sha1' | 'sha256'
   /** Its own, of any kind where there is an issuer; by default a fresh one. */
   readonly privateKey?: KeyObject
 }
@@ -34,29 +38,32 @@ export interface Issued {
 }
 
 const ed25519 = new AlgorithmIdentifier({ algorithm: '1.3.101.112' })
+const rsa = { sha1: new AlgorithmIdentifier({ algorithm: '1.2.840.113549.1.1.5' }), sha256: new AlgorithmIdentifier({ algorithm: '1.2.840.113549.1.1.11' }) }
 
 /** Makes a certificate. */
 export function issue (options: CertificateOptions): Issued {
   const privateKey = options.privateKey ?? generateKeyPairSync('ed25519').privateKey
-  const subject = nameOf(options.subject)
+  const subject = nameOf(options.subject, options.attributes)
+  const algorithm = options.rsaHash === undefined ? ed25519 : rsa[options.rsaHash]
   const extensions = extensionsOf(options)
   const tbs = new TBSCertificate({
     version: Version.v3,
     serialNumber: new Uint8Array(options.serial ?? [1, ...randomBytes(8)]).buffer,
-    signature: ed25519,
+    signature: algorithm,
     issuer: options.issuer === undefined ? subject : nameOf(options.issuer.certificate.subject.replace('CN=', '')),
     validity: new Validity({ notBefore: options.notBefore ?? new Date('2026-01-01T00:00:00Z'), notAfter: options.notAfter ?? new Date('2030-01-01T00:00:00Z') }),
     subject,
     subjectPublicKeyInfo: AsnConvert.parse(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }), SubjectPublicKeyInfo),
     ...(extensions.length === 0 ? {} : { extensions: new Extensions(extensions) })
   })
-  const signature = sign(null, Buffer.from(AsnConvert.serialize(tbs)), options.issuer?.privateKey ?? privateKey)
-  const whole = new Certificate({ tbsCertificate: tbs, signatureAlgorithm: ed25519, signatureValue: new Uint8Array(signature).buffer })
+  const signature = sign(options.rsaHash ?? null, Buffer.from(AsnConvert.serialize(tbs)), options.issuer?.privateKey ?? privateKey)
+  const whole = new Certificate({ tbsCertificate: tbs, signatureAlgorithm: algorithm, signatureValue: new Uint8Array(signature).buffer })
   return { certificate: new X509Certificate(Buffer.from(AsnConvert.serialize(whole))), privateKey }
 }
 
-function nameOf (commonName: string): Name {
-  return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: '2.5.4.3', value: new AttributeValue({ utf8String: commonName }) })])])
+function nameOf (commonName: string, attributes: readonly (readonly [id: string, value: string])[] = []): Name {
+  const all: typeof attributes = [['2.5.4.3', commonName], ...attributes]
+  return new Name(all.map(([type, utf8String]) => new RelativeDistinguishedName([new AttributeTypeAndValue({ type, value: new AttributeValue({ utf8String }) })])))
 }
 
 function extensionsOf ({ isAuthority = false, maxIntermediates, usage, isUsageCritical = true, purposes, names, unknownExtension }: CertificateOptions): Extension[] {

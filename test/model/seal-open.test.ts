@@ -297,7 +297,7 @@ t.test('a model tells of itself without a key', async (t) => {
   const file = path.join(`${directory}-source`, 'model.sig')
   const keyless = { ...JSON.parse(await readFile(file, 'utf8')) as object, verificationMaterial: { certificate: { rawBytes: leaf.certificate.raw.toString('base64') }, tlogEntries: [{}] } }
   await writeFile(file, JSON.stringify(keyless))
-  t.same((await inspectModel(`${directory}-source`)).claimedSigner, { method: 'keyless', names: [] })
+  t.same((await inspectModel(`${directory}-source`)).claimedSigner, { method: 'keyless', names: [leaf.certificate.fingerprint256] })
 })
 
 t.test('a folder that cannot be read is refused', async (t) => {

@@ -9,7 +9,7 @@ import { readManifest } from '../../src/model/manifest.ts'
 import { signModel } from '../../src/model/sign-model.ts'
 import { verifyModel } from '../../src/model/verify-model.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
-import { issue } from '../helpers/certificates.ts'
+import { issue, type Issued } from '../helpers/certificates.ts'
 import { manifestOf, signedModel, signer, trust, writeFiles } from '../helpers/models.ts'
 
 const files = { 'weights/a.bin': 'aaa', 'weights/b.bin': 'bbb', empty: '', 'ä \u{1f600}': 'names are UTF-8' }
@@ -36,14 +36,35 @@ t.test('each kind of key signs', async (t) => {
   }
 })
 
-t.test('a certificate signs', async (t) => {
+t.test('a certificate signs, with a chain that could be believed', async (t) => {
+  const clock = (): number => Date.parse('2026-06-01')
   const root = issue({ subject: 'root', isAuthority: true })
-  const leaf = issue({ subject: 'leaf', issuer: root, usage: KeyUsageFlags.digitalSignature })
+  const middle = issue({ subject: 'middle', issuer: root, isAuthority: true })
+  const leaf = issue({ subject: 'leaf', issuer: middle, usage: KeyUsageFlags.digitalSignature })
   const directory = await writeFiles(t.testdir(), files)
-  await signModel({ directory, signer: localSigner(leaf.privateKey), certificates: [leaf.certificate] })
-  const authorities = { keys: [], authorities: [root.certificate], clock: () => Date.parse('2026-06-01') }
-  t.match(await verifyModel({ model: directory, trust: authorities }), { signer: { method: 'certificate', subject: 'CN=leaf' } })
-  await t.rejects(signModel({ directory, signer: localSigner(leaf.privateKey), certificates: [root.certificate] }), { code: 'FMG_ERR_OPTION_INVALID' })
+  const sign = async (leaf: Issued, ...others: readonly Issued[]): Promise<unknown> =>
+    await signModel({ directory, signer: localSigner(leaf.privateKey), certificates: [leaf, ...others].map(({ certificate }) => certificate), clock })
+  const verify = async (authority: Issued): Promise<unknown> => await verifyModel({ model: directory, trust: { keys: [], authorities: [authority.certificate], clock } })
+  await sign(leaf, middle)
+  t.match(await verify(root), { signer: { method: 'certificate', subject: 'CN=leaf' } })
+  await sign(leaf, middle, root)
+  t.match(await verify(root), { signer: { method: 'certificate' } })
+  await sign(leaf)
+  t.match(await verify(middle), { signer: { method: 'certificate' } })
+  await t.rejects(verify(root), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'certificate-chain' })
+
+  await t.rejects(signModel({ directory, signer: localSigner(leaf.privateKey), certificates: [middle.certificate], clock }), { code: 'FMG_ERR_OPTION_INVALID' })
+  await t.rejects(sign(leaf, ...Array.from({ length: 6 }, () => middle)), { code: 'FMG_ERR_OPTION_INVALID', message: /at most 6/ })
+  const refused = (reason: string): { code: string, reason: string } => ({ code: 'FMG_ERR_SIGNER_UNTRUSTED', reason })
+  await t.rejects(sign(leaf, root, middle), refused('certificate-chain'), 'out of order')
+  await t.rejects(sign(leaf, root), refused('certificate-chain'), 'one left out')
+  const short = issue({ subject: 'short', isAuthority: true, maxIntermediates: 0 })
+  const below = issue({ subject: 'below', issuer: short, isAuthority: true })
+  const deep = issue({ subject: 'deep', issuer: below, usage: KeyUsageFlags.digitalSignature })
+  await t.rejects(sign(deep, below, short), refused('certificate-chain'), 'too deep')
+  await t.rejects(sign(issue({ subject: 'web', usage: KeyUsageFlags.keyEncipherment })), refused('certificate-usage'))
+  await t.rejects(sign(issue({ subject: 'old', usage: KeyUsageFlags.digitalSignature, notAfter: new Date('2026-05-01') })), refused('certificate-validity'))
+  t.match(await verify(middle), { signer: { subject: 'CN=leaf' } }, 'what is refused writes nothing')
 })
 
 t.test('a file that changed, vanished, or was added or linked is named', async (t) => {

@@ -17,7 +17,7 @@ function statement (resources: readonly Resource[], changes: Readonly<Record<str
   const whole = resources.map((resource) => ({ algorithm: 'sha256', digest: hex, ...resource }))
   return Buffer.from(JSON.stringify({
     _type: 'https://in-toto.io/Statement/v1',
-    subject: [{ name: 'model', digest: { sha256: rootDigest(whole.map(({ digest }) => ({ name: '', digest: String(digest) }))) } }],
+    subject: [{ name: 'model', digest: { sha256: rootDigest(whole.map(({ digest }) => ({ digest: String(digest) }))) } }],
     predicateType: 'https://model_signing/signature/v1.0',
     predicate: { resources: whole, serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false, ...serialization } },
     ...changes
@@ -40,15 +40,15 @@ t.test('the encoding that is signed counts bytes', async (t) => {
 t.test('a statement gives its files, and the digest of its very bytes', async (t) => {
   const payload = statement([{ name: 'a/b.bin' }, { name: 'model.json' }], {}, { ignore_paths: ['cache'] })
   const read = readStatement(payload, 'model.sig')
-  t.match(read, { name: 'model', hash: 'sha256', files: [{ name: 'a/b.bin', digest: hex }, { name: 'model.json', digest: hex }], ignorePaths: ['cache'] })
+  t.match(read, { name: 'model', hash: 'sha256', files: [{ name: 'a/b.bin', parts: [{ start: 0, digest: hex }] }, { name: 'model.json', parts: [{ start: 0, digest: hex }] }], ignorePaths: ['cache'] })
   t.match(read.digest, /^sha256:[0-9a-f]{64}$/)
   t.not(readStatement(Buffer.concat([payload, Buffer.from(' ')]), 'model.sig').digest, read.digest)
-  t.match(readStatement(statement([{ name: 'a', extra: 1 } as Resource]), 'x'), { files: [{ name: 'a', digest: hex }], ignorePaths: [] }, 'unknown members of a resource are ignored, as in-toto has it')
+  t.match(readStatement(statement([{ name: 'a', extra: 1 } as Resource]), 'x'), { files: [{ name: 'a', parts: [{ start: 0, digest: hex }] }], ignorePaths: [] }, 'unknown members of a resource are ignored, as in-toto has it')
 })
 
 t.test('BLAKE2b digests are read, with a root digest of SHA-256', async (t) => {
   const digest = 'cd'.repeat(64)
-  t.match(readStatement(statement([{ name: 'a', algorithm: 'blake2b', digest }], {}, { hash_type: 'blake2b' }), 'x'), { hash: 'blake2b', files: [{ name: 'a', digest }] })
+  t.match(readStatement(statement([{ name: 'a', algorithm: 'blake2b', digest }], {}, { hash_type: 'blake2b' }), 'x'), { hash: 'blake2b', files: [{ name: 'a', parts: [{ start: 0, digest }] }] })
 })
 
 t.test('a statement that leaves a doubt is refused', async (t) => {
@@ -75,9 +75,12 @@ t.test('a statement that leaves a doubt is refused', async (t) => {
     'a digest of another length': [statement([{ name: 'a', digest: 'abcd' }]), /no sha256 digest/],
     'a digest in capitals': [statement([{ name: 'a', digest: hex.toUpperCase() }]), /hexadecimal/],
     'a name that is no string': [statement([{ name: 1 }]), /name must be/],
-    shards: [statement(one, {}, { method: 'shards', shard_size: 1000 }), /serialized by "shards"; only whole files/],
-    'shards without a size': [statement(one, {}, { method: 'shards' }), /only whole files/],
-    'a shard size': [statement(one, {}, { shard_size: 1000 }), /only whole files/],
+    'another serialization': [statement(one, {}, { method: 'tensors' }), /serialized by "tensors"; only files and shards/],
+    'shards without a size': [statement([{ name: 'a:0:9' }], {}, { method: 'shards' }), /shards without a shard size/],
+    'a shard size of nothing': [statement([{ name: 'a:0:9' }], {}, { method: 'shards', shard_size: 0 }), /shard_size must be a whole number/],
+    'whole files with a shard size': [statement(one, {}, { shard_size: 1000 }), /files with a shard size/],
+    'folders out of either order': [statement([{ name: 'b/a' }, { name: 'b.c' }, { name: 'b' }]), /"b.c" twice or out of order/],
+    'a file twice, in the order of folders': [statement([{ name: 'b/a' }, { name: 'b/a' }, { name: 'b.c' }]), /"b\/a" twice or out of order/],
     BLAKE3: [statement(one, {}, { hash_type: 'blake3' }), /the hash "blake3"/],
     'symbolic links': [statement(one, {}, { allow_symlinks: true }), /allows symbolic links/],
     'an unknown serialization': [statement(one, {}, { fold_case: true }), /fold_case is not an option/],

@@ -1,17 +1,18 @@
 import { generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypto'
 import { AsnConvert } from '@peculiar/asn1-schema'
-import { Certificate, KeyUsageFlags } from '@peculiar/asn1-x509'
+import { Certificate, GeneralName, KeyUsageFlags } from '@peculiar/asn1-x509'
 import t from 'tap'
 import { encodeForSigning, keyHint } from '../../src/model/bundle.ts'
 import { rootDigest } from '../../src/model/statement.ts'
-import { verifyStatement, type Trust } from '../../src/model/trust.ts'
+import type { SignerConstraints, Trust } from '../../src/model/trust.ts'
+import { verifyStatement } from '../../src/model/verify-statement.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
-import { issue, type Issued } from '../helpers/certificates.ts'
+import { issue, namesOf, type Issued } from '../helpers/certificates.ts'
 
 const digest = 'ab'.repeat(32)
 const payload = Buffer.from(JSON.stringify({
   _type: 'https://in-toto.io/Statement/v1',
-  subject: [{ name: 'model', digest: { sha256: rootDigest([{ name: 'a', digest }]) } }],
+  subject: [{ name: 'model', digest: { sha256: rootDigest([{ digest }]) } }],
   predicateType: 'https://model_signing/signature/v1.0',
   predicate: { resources: [{ name: 'a', algorithm: 'sha256', digest }], serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false } }
 }))
@@ -51,7 +52,7 @@ t.test('a signature by a trusted key is accepted, by its hint or without it', as
   for (const publicKey of [{ hint }, { rawBytes }, { hint: 'our signing key' }]) {
     const { signer, statement } = await verifyStatement(await signed(ours.privateKey, { publicKey }), trust, 'x')
     t.same(signer, { method: 'key', hint })
-    t.same(statement.files, [{ name: 'a', digest }])
+    t.same(statement.files, [{ name: 'a', parts: [{ start: 0, digest }] }])
   }
 })
 
@@ -107,6 +108,7 @@ t.test('a certificate that leads nowhere is not', async (t) => {
   const notAuthority = issue({ subject: 'not an authority', issuer: root, usage: KeyUsageFlags.digitalSignature })
   const notForCertificates = issue({ subject: 'not for certificates', issuer: root, isAuthority: true, usage: KeyUsageFlags.digitalSignature })
   const noFlag = issue({ subject: 'neither flag nor usage', issuer: root })
+  const forWebServers = issue({ subject: 'for web servers', issuer: root, isAuthority: true, purposes: ['1.3.6.1.5.5.7.3.1'] })
   const unknown = issue({ subject: 'unknown extension', issuer: root, isAuthority: true, unknownExtension: '1.2.3.4' })
   const namesake = issue({ subject: 'another name', isAuthority: true, privateKey: intermediate.privateKey })
   const expired = issue({ subject: 'expired', issuer: root, isAuthority: true, notAfter: new Date(now - 1000) })
@@ -121,12 +123,87 @@ t.test('a certificate that leads nowhere is not', async (t) => {
     'the intermediate is missing': [await signedBy(leaf, leaf), trusting(root)]
   }
   for (const [name, [bytes, trust]] of Object.entries(cases)) await t.rejects(verifyStatement(bytes, trust, 'x'), untrusted('certificate-chain'), name)
-  for (const issuer of [notAuthority, notForCertificates, noFlag, unknown, expired, future]) {
+  for (const issuer of [notAuthority, notForCertificates, forWebServers, noFlag, unknown, expired, future]) {
     const bad = under(issuer)
     const bytes = await signedBy(bad, bad, issuer)
     await t.rejects(verifyStatement(bytes, trusting(root), 'x'), untrusted('certificate-chain'), issuer.certificate.subject)
     await t.rejects(verifyStatement(bytes, trusting(issuer), 'x'), untrusted('certificate-chain'), `${issuer.certificate.subject}, trusted`)
   }
+})
+
+t.test('a certificate that is signed weakly, or with a short key, proves nothing', async (t) => {
+  const authorityWith = (modulusLength: number): Issued => issue({ subject: 'rsa', issuer: root, isAuthority: true, privateKey: generateKeyPairSync('rsa', { modulusLength }).privateKey })
+  const [long, short] = [authorityWith(2048), authorityWith(1024)]
+  const under = (issuer: Issued, rsaHash: 'sha1' | 'sha256'): Issued => issue({ subject: 'leaf', issuer, usage: KeyUsageFlags.digitalSignature, rsaHash })
+  const [sound, old, weak] = [under(long, 'sha256'), under(long, 'sha1'), under(short, 'sha256')]
+  t.ok(await verifyStatement(await signedBy(sound, sound, long), trusting(root), 'x'))
+  await t.rejects(verifyStatement(await signedBy(old, old, long), trusting(root), 'x'), untrusted('certificate-chain'), 'SHA-1')
+  await t.rejects(verifyStatement(await signedBy(weak, weak, short), trusting(root), 'x'), untrusted('certificate-chain'), '1024 bits')
+})
+
+t.test('a wrong certificate among the right ones is passed by', async (t) => {
+  const expired = issue({ subject: 'intermediate', issuer: root, isAuthority: true, privateKey: intermediate.privateKey, notAfter: new Date(now - 1000) })
+  t.ok(await verifyStatement(await signedBy(leaf, leaf, expired, intermediate), trusting(root), 'x'), 'one that has run out, and its successor')
+  await t.rejects(verifyStatement(await signedBy(leaf, leaf, expired), trusting(root), 'x'), untrusted('certificate-chain'))
+  await t.rejects(verifyStatement(await signedBy(leaf, intermediate, leaf), trusting(root), 'x'), badSignature, 'the signer\'s must come first')
+})
+
+t.test('an authority\'s signers are told apart by subject and names', async (t) => {
+  const attributes = [['2.5.4.10', 'Acme'], ['2.5.4.11', 'ML']] as const
+  const ann = issue({ subject: 'ann', issuer: root, usage: KeyUsageFlags.digitalSignature, attributes, names: namesOf('spiffe://acme.example/ml/ann', 'ann.acme.example') })
+  const bytes = await signedBy(ann, ann)
+  const meant = async (constraints: SignerConstraints, signature = bytes): Promise<unknown> =>
+    await verifyStatement(signature, { keys: [], authorities: [{ certificate: root.certificate, mayClaim: {}, ...constraints }], clock: () => now }, 'x')
+  const right: readonly SignerConstraints[] = [
+    {}, { subject: {} }, { subject: { CN: 'ann' } }, { subject: { O: 'Acme', OU: 'ML' } }, { subject: { O: 'A*' } },
+    { names: ['spiffe://acme.example/ml/*'] }, { names: ['other', 'ann.acme.example'] }, { subject: { CN: 'ann' }, names: ['*.acme.example'] }
+  ]
+  const wrong: readonly SignerConstraints[] = [
+    { subject: { CN: 'an' } }, { subject: { CN: 'Ann' } }, { subject: { O: 'Acme', OU: 'Ops' } }, { subject: { C: '*' } }, { subject: { O: 'ann' } },
+    { names: [] }, { names: ['spiffe://acme.example/ml'] }, { names: ['acme.example'] }, { subject: { CN: 'bob' }, names: ['ann.acme.example'] }
+  ]
+  for (const constraints of right) t.ok(await meant(constraints), JSON.stringify(constraints))
+  for (const constraints of wrong) await t.rejects(meant(constraints), untrusted('certificate-subject'), JSON.stringify(constraints))
+  const two = issue({ subject: 'ann', issuer: root, usage: KeyUsageFlags.digitalSignature, attributes: [['2.5.4.3', 'bob']] })
+  await t.rejects(meant({ subject: { CN: 'ann' } }, await signedBy(two, two)), untrusted('certificate-subject'), 'of two common names none counts')
+  await t.rejects(meant({ subject: { cn: 'ann' } }), { code: 'FMG_ERR_OPTION_INVALID', message: /of CN, O, OU, C, ST, L/ })
+  const bare = issue({ subject: 'bare', issuer: root, usage: KeyUsageFlags.digitalSignature, names: [new GeneralName({ iPAddress: '10.0.0.1' })] })
+  await t.rejects(meant({ names: ['*'] }, await signedBy(bare, bare)), untrusted('certificate-subject'))
+})
+
+t.test('what several entries allow a signer stands side by side', async (t) => {
+  const claims = [{ name: ['a'] }, { name: ['b'] }]
+  const keys = claims.map((mayClaim) => ({ key: ours.publicKey, mayClaim }))
+  const byKey = await signed(ours.privateKey, { publicKey: { hint: keyHint(ours.publicKey) } })
+  t.same((await verifyStatement(byKey, { keys: [{ key: theirs.publicKey, mayClaim: { name: ['c'] } }, ...keys], authorities: [] }, 'x')).mayClaim, claims)
+  const byCertificate = await signedBy(leaf, leaf, intermediate)
+  const authorities = [...claims.map((mayClaim) => ({ certificate: root.certificate, mayClaim })), { certificate: root.certificate, subject: { CN: 'bob' }, mayClaim: {} }]
+  t.same((await verifyStatement(byCertificate, { keys: [], authorities, clock: () => now }, 'x')).mayClaim, claims)
+})
+
+t.test('a revoked signer is refused whoever trusts him, and says so', async (t) => {
+  const hint = keyHint(ours.publicKey)
+  const keys: Trust = { keys: [ours.publicKey, theirs.publicKey], authorities: [] }
+  const byKey = await signed(ours.privateKey, { publicKey: { hint } })
+  const lying = await signed(ours.privateKey, { publicKey: { hint: 'another' } })
+  for (const bytes of [byKey, lying]) {
+    for (const revoked of [hint, hint.toUpperCase()]) await t.rejects(verifyStatement(bytes, { ...keys, revoked: { keys: [revoked] } }, 'x'), untrusted('signer-revoked'))
+    t.ok(await verifyStatement(bytes, { ...keys, revoked: { keys: [keyHint(theirs.publicKey)], certificates: [hint], serials: [], identities: [] } }, 'x'))
+  }
+  const bytes = await signedBy(leaf, leaf, intermediate)
+  for (const certificate of [leaf, intermediate, root].map((issued) => issued.certificate)) {
+    for (const fingerprint of [certificate.fingerprint256, certificate.fingerprint256.replaceAll(':', '').toLowerCase()]) {
+      await t.rejects(verifyStatement(bytes, { ...trusting(root), revoked: { certificates: [fingerprint] } }, 'x'), untrusted('signer-revoked'), certificate.subject)
+    }
+    await t.rejects(verifyStatement(bytes, { ...trusting(root), revoked: { keys: [keyHint(certificate.publicKey)] } }, 'x'), untrusted('signer-revoked'), `the key of ${certificate.subject}`)
+  }
+  const serial = leaf.certificate.serialNumber
+  for (const written of [serial, serial.toLowerCase(), `00${serial}`, (serial.match(/../g) ?? []).join(':')]) {
+    const serials = [{ authority: intermediate.certificate.fingerprint256, serial: written }]
+    await t.rejects(verifyStatement(bytes, { ...trusting(root), revoked: { serials } }, 'x'), untrusted('signer-revoked'), written)
+  }
+  t.ok(await verifyStatement(bytes, { ...trusting(root), revoked: { serials: [{ authority: root.certificate.fingerprint256, serial }] } }, 'x'), 'the same number by another authority')
+  t.ok(await verifyStatement(bytes, { ...trusting(root), revoked: { serials: [{ authority: intermediate.certificate.fingerprint256, serial: `${serial}00` }] } }, 'x'))
 })
 
 t.test('no more authorities stand below one than it allows', async (t) => {
@@ -144,6 +221,7 @@ t.test('a certificate that is not for signing is refused', async (t) => {
   const cases = {
     'key usage without signing': issue({ subject: 'a', issuer: root, usage: KeyUsageFlags.keyEncipherment }),
     'no usage at all': issue({ subject: 'b', issuer: root }),
+    'code signing without signing': issue({ subject: 'e', issuer: root, usage: KeyUsageFlags.keyEncipherment, purposes: ['1.3.6.1.5.5.7.3.3'] }),
     'a web server\'s': issue({ subject: 'c', issuer: root, usage: KeyUsageFlags.digitalSignature, purposes: ['1.3.6.1.5.5.7.3.1'] })
   }
   for (const [name, bad] of Object.entries(cases)) {
@@ -187,9 +265,9 @@ t.test('a chain that is long or malformed is refused', async (t) => {
   await t.rejects(verifyStatement(bytes, trusting(root), 'x'), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'certificate' })
 })
 
-t.test('a keyless signature is refused, and says so', async (t) => {
+t.test('a keyless signature is by nobody where no identity is trusted', async (t) => {
   const bytes = await signed(leaf.privateKey, { certificate: { rawBytes: leaf.certificate.raw.toString('base64') }, tlogEntries: [{}] })
-  await t.rejects(verifyStatement(bytes, trusting(root), 'x'), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'keyless', message: /sign with a key or a certificate/ })
+  await t.rejects(verifyStatement(bytes, trusting(root), 'x'), untrusted('unknown-identity'))
 })
 
 t.test('a trusted key that could never verify is the configuration\'s mistake', async (t) => {
