@@ -10,6 +10,7 @@ import { auditAnalyze } from './audit-analyze.ts'
 import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
+import { modelBom, modelCheckBom } from './model-bom.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
 import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
 import { policyReplay } from './policy-replay.ts'
@@ -30,6 +31,8 @@ const verbs: Readonly<Record<string, Verb>> = {
   'model open': modelOpen,
   'model rewrap': modelRewrap,
   'model inspect': modelInspect,
+  'model bom': modelBom,
+  'model check-bom': modelCheckBom,
   'policy check': policyCheck,
   'policy test': policyTest,
   'policy explain': policyExplain,
