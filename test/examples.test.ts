@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -6,8 +7,10 @@ import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { checkPolicy } from '../src/authz/check-policy.ts'
 import { loadPolicy } from '../src/authz/file-policy.ts'
+import { readTrustFile } from '../src/model/trust-file.ts'
 import { loadConfig } from '../src/server/config.ts'
 import { defaultPolicy } from '../src/server/default-policy.ts'
+import { issue } from './helpers/certificates.ts'
 import { run } from './helpers/command.ts'
 
 const root = path.join(import.meta.dirname, '..', '..')
@@ -67,6 +70,18 @@ t.test('every configuration of the documentation is one', async (t) => {
     const file = path.join(folder, 'guard.yaml')
     writeFileSync(file, text)
     await t.resolves(loadConfig(file), text)
+  }
+})
+
+t.test('every trust file of the documentation is one', async (t) => {
+  const files = blocks('yaml').filter(({ text }) => text.startsWith('# trust.yaml\n'))
+  t.ok(files.length > 0)
+  const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }).toString()
+  const folder = t.testdir({ keys: { 'training.pub': publicKey }, 'ca.pem': issue({ subject: 'authority', isAuthority: true }).certificate.toString(), 'trusted_root.json': '{}' })
+  for (const { text } of files) {
+    const file = path.join(folder, 'trust.yaml')
+    writeFileSync(file, text)
+    await t.resolves(readTrustFile(file), text)
   }
 })
 

@@ -122,7 +122,7 @@ export const modelInspect: Verb = {
 
 function describeSigner (signer: ModelSigner): string {
   if (signer.method === 'key') return `the key ${signer.hint}`
-  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity} by ${signer.issuer}`
+  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity}, vouched for by ${signer.issuer}`
 }
 
 async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { guardError, type GuardError } from '../errors.ts'
-import { anyThat, listOf, object, oneOf, optional, optionInvalid, string, type Read, type Reader } from '../options.ts'
+import { anyThat, listOf, object, optional, optionInvalid, string, type Read, type Reader } from '../options.ts'
 import { base64, openObject, parseJson, readPart } from './read-part.ts'
 
 /** The signer's certificate, and those that may lead from it to an authority. */
@@ -48,7 +48,7 @@ const keyId: Reader<string | null> = (value, path) => {
 
 const readEnvelope = object({
   payload: base64,
-  payloadType: oneOf(payloadType),
+  payloadType: string(),
   signatures: listOf(object({ sig: base64, keyid: optional(keyId) }))
 })
 
@@ -56,11 +56,13 @@ const readEnvelopeOf = object({ mediaType, verificationMaterial: readMaterial, d
 
 /**
  * Reads a Sigstore bundle around a DSSE envelope (OpenSSF Model Signing v1.0 section 4). Nothing in it is verified by this.
- * @throws FMG_ERR_BUNDLE_INVALID when it is malformed, holds no or several signatures, or several kinds of verification material.
+ * @throws FMG_ERR_BUNDLE_INVALID when it is malformed, of another payload type, holds no or several signatures, or several kinds of verification material.
  */
 export function readBundle (bytes: Uint8Array, path: string): SignedBundle {
   const json = parseJson(bytes, path)
   const { verificationMaterial, dsseEnvelope } = readPart(readEnvelopeOf, json, path)
+  // Signed for as something else: another reader of the same key's signatures must not be made use of.
+  if (dsseEnvelope.payloadType !== payloadType) throw invalid(`${path} is not of the type ${payloadType}`, 'payload-type')
   const [signature, ...others] = dsseEnvelope.signatures
   // With two signatures, who signed would depend on which one a reader looks at.
   if (signature === undefined || others.length > 0) throw invalid(`${path} must hold exactly one signature`, 'signature-count')

@@ -4,7 +4,7 @@ import { readCertificateFacts } from './certificate-facts.ts'
 import type { IdentifiedSigner } from './key-signer.ts'
 import { parseJson } from './read-part.ts'
 import { refuseRevokedCertificates, refuseRevokedIdentity } from './revoked-signers.ts'
-import type { Trust, TrustedIdentity } from './trust.ts'
+import type { Trust } from './trust.ts'
 
 /** A keyless bundle as it was parsed, with its certificate. */
 export interface KeylessMaterial {
@@ -24,29 +24,36 @@ export async function identifyKeyless ({ certificate, json }: KeylessMaterial, {
   const [name, ...others] = readCertificateFacts(certificate).names
   const named = identities.filter(({ identity }) => others.length === 0 && identity === name)
   if (named.length === 0) throw unknownIdentity()
-  const issuers = await Promise.all(named.map(async ({ trustedRoot }) => await verifiedIssuer(json, trustedRoot)))
-  const trusted = named.filter(({ issuer }, index) => issuer === issuers[index])
+  const outcomes = await Promise.all(named.map(async ({ trustedRoot }) => await judge(json, trustedRoot)))
+  const trusted = named.filter(({ issuer }, index) => outcomes[index]?.issuer === issuer)
   const [first] = trusted
   if (first === undefined) {
-    if (issuers.every((issuer) => issuer instanceof Error)) throw guardError('FMG_ERR_SIGNATURE_INVALID', { detail: 'it is vouched for by no trusted root', reason: 'keyless', cause: issuers[0] })
-    throw unknownIdentity()
+    if (outcomes.some(({ isVerified }) => isVerified)) throw unknownIdentity()
+    throw guardError('FMG_ERR_SIGNATURE_INVALID', { detail: 'it is vouched for by no trusted root', reason: 'keyless', cause: outcomes.map(({ cause }) => cause) })
   }
-  const { identity, issuer }: TrustedIdentity = first
+  const { identity, issuer } = first
   refuseRevokedIdentity(identity, issuer, revoked)
   refuseRevokedCertificates([certificate], revoked)
   return { signer: { method: 'keyless', identity, issuer }, mayClaim: trusted.map(({ mayClaim }) => mayClaim) }
 }
 
-/** The issuer that a bundle's certificate names, once the root vouches for all of it; else why it does not. */
-async function verifiedIssuer (json: unknown, trustedRoot: Uint8Array): Promise<string | undefined | Error> {
+interface Outcome {
+  readonly isVerified: boolean
+  /** Who vouched for the identity, by the word of the root's authority. */
+  readonly issuer?: string | undefined
+  readonly cause?: unknown
+}
+
+/** Has a root vouch for a bundle, or not. */
+async function judge (json: unknown, trustedRoot: Uint8Array): Promise<Outcome> {
   const { bundleFromJSON, TrustedRoot, toSignedEntity, toTrustMaterial, Verifier } = await loadSigstore()
   const material = readRoot(() => toTrustMaterial(TrustedRoot.fromJSON(parseJson(trustedRoot, 'trustedRoot'))))
   try {
     // Identity and issuer are not left to its policy, which takes the one for a pattern and skips what is empty.
     const { identity } = new Verifier(material, { tlogThreshold: 1, ctlogThreshold: 1, timestampThreshold: 1 }).verify(toSignedEntity(bundleFromJSON(json)))
-    return identity?.extensions?.issuer
+    return { isVerified: true, issuer: identity?.extensions?.issuer }
   } catch (cause) {
-    return cause instanceof Error ? cause : new Error(String(cause))
+    return { isVerified: false, cause }
   }
 }
 

@@ -10,7 +10,7 @@ export function readPart<T> (reader: Reader<T>, value: unknown, path: string): T
   try {
     return reader(value, path)
   } catch (cause) {
-    throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: String(cause).replace(/^.*?option invalid: /, ''), cause })
+    throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: String(cause).replace(/^.*?option invalid: /, ''), reason: 'malformed', cause })
   }
 }
 
@@ -22,7 +22,7 @@ export function parseJson (bytes: Uint8Array, path: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes), (_name, value: unknown) => Object.freeze(value))
   } catch (cause) {
-    throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `${path} is not JSON`, cause })
+    throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `${path} is not JSON`, reason: 'malformed', cause })
   }
 }
 

@@ -1,8 +1,7 @@
 import { guardError, type GuardError } from '../errors.ts'
 import { digestLength, type Hashing } from './digest.ts'
 import { byCodePoint } from './folder.ts'
-import { readPart } from './read-part.ts'
-import { safePath } from './safe-path.ts'
+import { isSafePath } from './safe-path.ts'
 import type { SignedFile, SignedPart } from './signed-file.ts'
 
 /** A resource of a model signature, as it is written. */
@@ -50,7 +49,8 @@ function readResource ({ name, algorithm, digest }: Resource, { hash, shardBytes
 function requireNames (parts: readonly NamedPart[], path: string): void {
   // The reference tool names a model that is one file by a dot.
   if (parts.every(({ file }) => file === '.')) return
-  for (const [index, { file }] of parts.entries()) readPart(safePath, file, `${path}.predicate.resources[${index}].name`)
+  const outside = parts.find(({ file }) => !isSafePath(file))
+  if (outside !== undefined) throw invalid(`${path} names ${JSON.stringify(outside.file)}, which is no relative path inside the model`, 'file-name')
 }
 
 /** By name, as the standard has it, or by folder, file and beginning, as the reference tool does; by the one or the other throughout. */
@@ -60,7 +60,9 @@ function requireOrder (parts: readonly NamedPart[], path: string): void {
     return before !== undefined && compare(before, part) >= 0
   })
   const wrong = firstWrong((a, b) => byCodePoint(a.name, b.name))
-  if (wrong !== undefined && firstWrong(byFolder) !== undefined) throw invalid(`${path} names ${JSON.stringify(wrong.name)} twice or out of order`, 'order')
+  if (wrong === undefined || firstWrong(byFolder) === undefined) return
+  const isTwice = parts.filter(({ name }) => name === wrong.name).length > 1
+  throw invalid(`${path} names ${JSON.stringify(wrong.name)} ${isTwice ? 'twice' : 'out of order'}`, isTwice ? 'duplicate-file' : 'order')
 }
 
 function byFolder (a: NamedPart, b: NamedPart): number {

@@ -9,7 +9,8 @@ export const safePath: Reader<string> = (value, path) => {
   return value
 }
 
-function isSafePath (text: string): boolean {
+/** Whether a text is such a path. */
+export function isSafePath (text: string): boolean {
   // A backslash separates, and a drive letter begins, a path on Windows; a line feed would end it in a sealing context.
   if (!text.isWellFormed() || /[\p{Cc}\\]|^[A-Za-z]:/u.test(text)) return false
   return text.split('/').every((part) => part !== '' && part !== '.' && part !== '..')

@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { manifestOf, writeFiles } from '../helpers/models.ts'
 import { modelGuard } from '../helpers/command.ts'
+import { sigstore } from '../helpers/sigstore.ts'
 
 t.test('a trust file says whom to believe, and which version is too old', async (t) => {
   const folder = t.testdir()
@@ -20,6 +21,15 @@ t.test('a trust file says whom to believe, and which version is too old', async 
   const held = await verify('floor: { fraud: 1.2.0 }', '--json')
   t.match(held, { status: 0 })
   t.match(JSON.parse(held.stdout), { signer: { method: 'key' }, statementDigest: /^sha256:[0-9a-f]{64}$/ })
+  const { trustedRoot, signKeyless } = sigstore()
+  const signature = JSON.parse(await readFile(at('model', 'model.sig'), 'utf8')) as { readonly dsseEnvelope: { readonly payload: string } }
+  await writeFile(at('keyless.sig'), signKeyless(Buffer.from(signature.dsseEnvelope.payload, 'base64')))
+  await writeFile(at('root.json'), trustedRoot)
+  await writeFile(at('keyless.yaml'), 'version: 1\nsigners: [{ identity: ann@acme.example, issuer: https://login.acme.example, trustedRoot: root.json, models: ["*"] }]\n')
+  await copyFile(at('model', 'model.sig'), at('key.sig'))
+  await copyFile(at('keyless.sig'), at('model', 'model.sig'))
+  t.match(await modelGuard('model', 'verify', at('model'), '--trust-file', at('keyless.yaml')), { status: 0, stdout: /^the signature holds, by ann@acme\.example, vouched for by https:\/\/login\.acme\.example: sha256:/ })
+  await copyFile(at('key.sig'), at('model', 'model.sig'))
   t.match(await verify('floor: { fraud: 1.2.1 }'), { status: 1, stderr: /^FMG_ERR_MODEL_ROLLBACK: .*fraud 1\.2\.0 is below 1\.2\.1/ })
   t.match(await verify(`revoked: { keys: [${String(/[0-9a-f]{64}/.exec(held.stdout))}] }`, '--trust', `${key}.pub`), { status: 1, stderr: /^FMG_ERR_SIGNER_UNTRUSTED: .*revoked/ }, 'revoked also where the key is named beside')
 })

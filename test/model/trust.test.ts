@@ -149,7 +149,7 @@ t.test('a wrong certificate among the right ones is passed by', async (t) => {
 })
 
 t.test('an authority\'s signers are told apart by subject and names', async (t) => {
-  const attributes = [['2.5.4.10', 'Acme'], ['2.5.4.11', 'ML']] as const
+  const attributes = [['2.5.4.10', 'Acme'], ['2.5.4.11', 'ML'], ['2.5.4.65', 'nick']] as const
   const ann = issue({ subject: 'ann', issuer: root, usage: KeyUsageFlags.digitalSignature, attributes, names: namesOf('spiffe://acme.example/ml/ann', 'ann.acme.example') })
   const bytes = await signedBy(ann, ann)
   const meant = async (constraints: SignerConstraints, signature = bytes): Promise<unknown> =>

@@ -67,6 +67,8 @@ withLog('the highest version that was loaded is found again in the log', async (
   await t.rejects(start(log, '1.3.0'), rollback('version-below-floor'))
   const loads = await openModelLoads({ log })
   t.doesNotThrow(() => { loads.admit(manifest('0.1', { name: 'churn' }), by) }, 'another model')
+  await loads.record({ id: 'fraud', version: '1.5.0', digest: 'sha256:00' })
+  t.throws(() => { loads.admit(manifest('1.4.0'), by) }, rollback('version-below-floor'), 'a version that nobody asked about counts too')
 })
 
 withLog('a version that could not be loaded raises nothing', async (t, log) => {
