@@ -36,8 +36,8 @@ export interface OpenedModel {
   /** `sha256:<hex>`: what records name the model by. */
   readonly statementDigest: string
   readonly signer: ModelSigner
-  /** Plaintext of every signed file, each alone in its memory. A session takes them: they are empty afterwards. */
-  readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>
+  /** Plaintext of every signed file, each alone in its memory, which may be shared with other threads. A session takes them: they are gone afterwards. */
+  readonly files: ReadonlyMap<string, Uint8Array>
   /** Names of the files that the graph keeps tensors in. */
   readonly externalData: readonly string[]
   /** Overwrites every file with zeros. */
@@ -73,7 +73,7 @@ interface Opening {
   readonly graph: SignedFile
   readonly dataKey: Uint8Array
   /** What is open so far. */
-  readonly files: Map<string, Uint8Array<ArrayBuffer>>
+  readonly files: Map<string, Uint8Array>
 }
 
 async function openFiles (opening: Opening, { signer, mayClaim }: VerifiedStatement, { expectName, admit }: OpenModelOptions): Promise<OpenedModel> {

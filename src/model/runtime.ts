@@ -36,9 +36,10 @@ function failed (reason: string, error: unknown): Answer {
 async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { readonly kind: 'create' }>, use: (run: Answerer<'run'>) => void): Promise<Answer> {
   const { model, externalData, threads, afterwards } = request
   const bytes = { model, externalData }
+  const graph = own(model)
   try {
     const onnx = await load()
-    const session = await onnx.InferenceSession.create(model, {
+    const session = await onnx.InferenceSession.create(graph, {
       externalData: externalData.map(({ path, data }) => ({ path, data })),
       logSeverityLevel: 3,
       ...(threads === undefined ? {} : { intraOpNumThreads: threads })
@@ -51,7 +52,14 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
   } catch (error) {
     wipeHere(bytes)
     throw error
+  } finally {
+    if (graph !== model) graph.fill(0)
   }
+}
+
+// The binding reads external data in shared memory where it lies, the graph only in memory of this thread's own.
+function own (bytes: Uint8Array): Uint8Array {
+  return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
 }
 
 function bytesOf ({ model, externalData }: ModelBytes): readonly Uint8Array[] {
