@@ -36,14 +36,9 @@ function failed (reason: string, error: unknown): Answer {
 async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { readonly kind: 'create' }>, use: (run: Answerer<'run'>) => void): Promise<Answer> {
   const { model, externalData, threads, afterwards } = request
   const bytes = { model, externalData }
-  const graph = own(model)
   try {
     const onnx = await load()
-    const session = await onnx.InferenceSession.create(graph, {
-      externalData: externalData.map(({ path, data }) => ({ path, data })),
-      logSeverityLevel: 3,
-      ...(threads === undefined ? {} : { intraOpNumThreads: threads })
-    })
+    const session = await createSession(onnx, bytes, threads)
     const inputs = session.inputMetadata.map(describe)
     const outputs = session.outputMetadata.map(describe)
     use(async ({ inputs: given }) => await run(onnx, session, given))
@@ -52,6 +47,17 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
   } catch (error) {
     wipeHere(bytes)
     throw error
+  }
+}
+
+async function createSession (onnx: typeof Onnx, { model, externalData }: ModelBytes, threads: number | undefined): Promise<Onnx.InferenceSession> {
+  const graph = own(model)
+  try {
+    return await onnx.InferenceSession.create(graph, {
+      externalData: externalData.map(({ path, data }) => ({ path, data })),
+      logSeverityLevel: 3,
+      ...(threads === undefined ? {} : { intraOpNumThreads: threads })
+    })
   } finally {
     if (graph !== model) graph.fill(0)
   }
