@@ -24,8 +24,8 @@ export interface FileOpening {
 /** More would wait for memory, and each has some of its own. */
 export const defaultThreads = Math.min(8, availableParallelism())
 
-/** Smaller files are open before a thread has started. */
-const leastTogether = 32 * 1024 * 1024
+/** Smaller files are open before threads have started. */
+const leastTogether = 64 * 1024 * 1024
 
 /** Opens the sealed files of a model: small ones in this thread, large ones in several together. */
 export class FileOpener {

@@ -29,7 +29,7 @@ export interface OpenModelOptions {
    */
   readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
   /**
-   * Threads that decrypt and hash large files (from 32 MiB on), 0 to 64. They run with an empty environment, as long as this takes. Default: as
+   * Threads that decrypt and hash large files (from 64 MiB on), 0 to 64. They run with an empty environment, as long as this takes. Default: as
    * many as there are cores, at most 8. With 0 the calling thread does it, in turns of a few milliseconds.
    */
   readonly threads?: number

@@ -16,8 +16,11 @@ export interface OpenThreads {
 /** What a thread says: that it goes on, or what it did in the end. */
 export type OpenMessage = 'progress' | OpenedShare
 
-/** No environment and no flags of this process: what opens files needs neither. */
-export const openWorkerOptions = { env: {}, execArgv: [], name: 'open' }
+/**
+ * No environment and no flags of this process: what opens files needs neither. What is decrypted lies in memory of its own until V8 tidies up,
+ * and V8 does so when its young generation is full: a small one keeps that memory small, and in the processor's cache.
+ */
+export const openWorkerOptions = { env: {}, execArgv: [], name: 'open', resourceLimits: { maxYoungGenerationSizeMb: 2 } }
 
 /** Starts so many threads. */
 export function startOpenThreads (count: number, spawn: () => Worker = () => new Worker(new URL('./open-worker.js', import.meta.url), openWorkerOptions)): OpenThreads {
