@@ -78,6 +78,20 @@ t.test('large weights are read by the runtime, inside of the graph and beside it
   }
 })
 
+t.test('sealing says how far it is, about every 16 MiB', async (t) => {
+  const folder = t.testdir()
+  const content = randomBytes(40 * mebibyte + 1)
+  const source = await writeFiles(path.join(folder, 'source'), { 'model.json': manifestOf(), 'model.onnx': addModel(), 'w.bin': content, empty: '' })
+  await signModel({ directory: source, signer })
+  const told: ModelProgress[] = []
+  await sealModel({ source, destination: path.join(folder, 'bundle'), recipients: [key], onProgress: (progress) => { told.push(progress) } })
+  t.same(told.filter(({ name }) => name === 'w.bin').map(({ bytes, totalBytes }) => [bytes, totalBytes]), [16 * mebibyte, 32 * mebibyte, content.length].map((bytes) => [bytes, content.length]))
+  t.same(told.filter(({ name }) => name !== 'w.bin'), [
+    { name: 'empty', bytes: 0, totalBytes: 0 },
+    ...[['model.json', manifestOf().length], ['model.onnx', addModel().length]].map(([name, bytes]) => ({ name, bytes, totalBytes: bytes }))
+  ])
+})
+
 t.test('without threads this one opens large files, and nothing is shared', async (t) => {
   const content = randomBytes(65 * mebibyte)
   const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel(), 'w.bin': content })
