@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { MessagePort } from 'node:worker_threads'
 import type * as Onnx from 'onnxruntime-node'
+import { requireGiven } from './external-data.ts'
 import { datatypeOf, runtimeType, type RuntimeType, type Tensor, type TensorMetadata } from './tensor.ts'
 import { buffersOf, type ModelBytes, type RuntimeReply, type RuntimeRequest } from './worker-lane.ts'
 
@@ -53,6 +54,7 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
 async function createSession (onnx: typeof Onnx, { model, externalData }: ModelBytes, threads: number | undefined): Promise<Onnx.InferenceSession> {
   const graph = own(model)
   try {
+    requireGiven(graph, externalData)
     return await onnx.InferenceSession.create(graph, {
       externalData: externalData.map(({ path, data }) => ({ path, data })),
       logSeverityLevel: 3,
