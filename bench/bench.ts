@@ -4,6 +4,8 @@ export interface BenchOptions {
   readonly rounds: number
   /** How long one measurement takes. */
   readonly seconds: number
+  /** How large what is measured is, where that can be chosen. */
+  readonly megabytes: number
   /** Told what is being done. */
   readonly progress: (text: string) => void
 }

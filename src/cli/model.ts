@@ -17,6 +17,7 @@ import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
+import { showProgress } from './progress.ts'
 
 /** Makes the two keys a model's owner needs. */
 export const modelKeygen: Verb = {
@@ -76,7 +77,7 @@ export const modelSeal: Verb = {
     const args = readArguments(words, { recipient: { type: 'string', multiple: true } }, ['FOLDER', 'BUNDLE'])
     const [source, destination] = [args.required('FOLDER'), args.required('BUNDLE')]
     const recipients = await readKeys(args, 'recipient')
-    await sealModel({ source, destination, recipients })
+    await sealModel({ source, destination, recipients, onProgress: showProgress('sealing') })
     print(args, { destination, recipients: recipients.map(({ keyId }) => keyId) }, `${destination} is sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
     return true
   }
@@ -87,7 +88,7 @@ export const modelOpen: Verb = {
   usage: `BUNDLE --key JWK… ${trustUsage} [--output FOLDER] [--json]`,
   async run (words) {
     const args = readArguments(words, { ...trustOptions, key: { type: 'string', multiple: true }, output: { type: 'string' } }, ['BUNDLE'])
-    const opened = await openModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), ...await readTrust(args) })
+    const opened = await openModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), ...await readTrust(args), onProgress: showProgress('opening') })
     const output = args.text('output')
     if (output !== undefined) await writeFiles(output, opened.files)
     const { manifest: { name, version }, statementDigest, signer } = opened

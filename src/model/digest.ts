@@ -14,7 +14,8 @@ export interface Hashing {
   readonly shardBytes?: number | undefined
 }
 
-const nodeNames = { sha256: 'sha256', blake2b: 'blake2b512' } as const
+/** What Node calls them. */
+export const nodeNames = { sha256: 'sha256', blake2b: 'blake2b512' } as const
 const blockBytes = 1024 * 1024
 
 /** Hexadecimal digits of a digest of this kind. */

@@ -1,3 +1,4 @@
+import { guardError } from '../errors.ts'
 import { messagesIn } from './onnx-messages.ts'
 import { fieldsOf, malformed } from './protobuf.ts'
 
@@ -7,16 +8,34 @@ const dataLocation = 14
 const external = 1
 const entryKey = 1
 
+// A tensor in the model's own graph: one that is an initializer, and neither sparse, nor an attribute's, nor in a subgraph, a function or a training graph.
+const initializerDepth = 2
+
 /**
- * The files that the tensors of an ONNX model lie in outside of it: initializers, sparse ones, and those in attributes of nodes, subgraphs,
- * functions and training graphs. A runtime that is not given them would read them from the disk, unsigned.
+ * The files that the initializers of an ONNX model lie in outside of it. A runtime that is not given them would read them from the disk, unsigned.
  * @returns the locations as the model names them, each once.
- * @throws FMG_ERR_BUNDLE_INVALID when it is not a well-formed message, or a tensor lies outside and does not say where.
+ * @throws FMG_ERR_BUNDLE_INVALID when it is not a well-formed message, when a tensor lies outside and does not say where, and when one does
+ * that is anything but an initializer of the model's own graph: ONNX Runtime reads the others from its working directory whatever it is given.
  */
 export function externalLocations (model: Uint8Array): readonly string[] {
   const locations = new Set<string>()
-  for (const { kind, content } of messagesIn(model)) if (kind === 'tensor') for (const location of locationsOf(content)) locations.add(location)
+  for (const { kind, content, depth } of messagesIn(model)) {
+    if (kind !== 'tensor') continue
+    for (const location of locationsOf(content)) {
+      if (depth !== initializerDepth) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: 'model.onnx keeps a tensor outside of it that is no initializer of its own graph', reason: 'external-data' })
+      locations.add(location)
+    }
+  }
   return [...locations]
+}
+
+/**
+ * Demands that every file a model keeps tensors in is given to its runtime: the last word before that looks for it on the disk.
+ * @throws FMG_ERR_BUNDLE_INVALID naming the first that is not; and as `externalLocations` does.
+ */
+export function requireGiven (model: Uint8Array, given: readonly { readonly path: string }[]): void {
+  const missing = externalLocations(model).find((location) => !given.some(({ path }) => path === location))
+  if (missing !== undefined) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `model.onnx keeps tensors in ${JSON.stringify(missing)}, which is not given`, reason: 'external-data' })
 }
 
 /**

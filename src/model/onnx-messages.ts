@@ -22,6 +22,8 @@ export interface Message {
   readonly content: Buffer
   /** The function of the model that it belongs to; `undefined` for what belongs to its graphs. */
   readonly within: Buffer | undefined
+  /** How many messages it stands in: an initializer of the model's own graph, for one, stands in two. */
+  readonly depth: number
 }
 
 // Protocol Buffers' own limit on nested messages.
@@ -32,19 +34,19 @@ const maxDepth = 100
  * @throws FMG_ERR_BUNDLE_INVALID when it is not well-formed, or nested too deeply.
  */
 export function * messagesIn (model: Uint8Array): Generator<Message> {
-  yield * descend({ kind: 'model', content: Buffer.from(model.buffer, model.byteOffset, model.byteLength), within: undefined }, 0)
+  yield * descend({ kind: 'model', content: Buffer.from(model.buffer, model.byteOffset, model.byteLength), within: undefined, depth: 0 })
 }
 
-function * descend (message: Message, depth: number): Generator<Message> {
-  if (depth > maxDepth) throw malformed('is nested too deeply')
+function * descend (message: Message): Generator<Message> {
+  if (message.depth > maxDepth) throw malformed('is nested too deeply')
   yield message
-  const { kind, content } = message
+  const { kind, content, depth } = message
   const fields: Readonly<Record<number, MessageKind>> = messages[kind]
   // Of a tensor, whose every number may be a field, its reader looks at the fields.
   if (Object.keys(fields).length === 0) return
   const within = kind === 'function' ? content : message.within
   for (const part of fieldsOf(content)) {
     const inner = fields[part.field]
-    if (inner !== undefined && part.content !== undefined) yield * descend({ kind: inner, content: part.content, within }, depth + 1)
+    if (inner !== undefined && part.content !== undefined) yield * descend({ kind: inner, content: part.content, within, depth: depth + 1 })
   }
 }

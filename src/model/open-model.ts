@@ -1,13 +1,13 @@
 import { guardError } from '../errors.ts'
+import { integer, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
-import { fileSource, unseal } from './cobblestone.ts'
 import { openDataKey } from './data-key.ts'
-import { partsOfBytes } from './digest.ts'
 import { externalLocations } from './external-data.ts'
-import { listFiles, readSmallFile, requireExactly, withFile } from './folder.ts'
+import { listFiles, readSmallFile, requireExactly } from './folder.ts'
 import { manifestName, readManifest, type Manifest } from './manifest.ts'
-import { bundleNames, fileContext, keyContext, modelName, readBundleEnvelope, sealedName, signedFile } from './sealed-bundle.ts'
-import { requireLength, requireParts, type SignedFile } from './signed-file.ts'
+import { defaultThreads, FileOpener } from './open-files.ts'
+import type { OnProgress } from './progress.ts'
+import { bundleNames, keyContext, modelName, readBundleEnvelope, signedFile } from './sealed-bundle.ts'
 import { checkSignerClaims } from './signer-claims.ts'
 import type { Statement } from './statement.ts'
 import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
@@ -28,7 +28,16 @@ export interface OpenModelOptions {
    * What it throws refuses the model.
    */
   readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
+  /**
+   * Threads that decrypt and hash large files (from 64 MiB on), 0 to 64. They run with an empty environment, as long as this takes. Default: as
+   * many as there are cores, at most 8. With 0 the calling thread does it, in turns of a few milliseconds.
+   */
+  readonly threads?: number
+  /** Is told how far each file is, in bytes of plaintext: when it is open, and about every 16 MiB of a large one. Must not throw. */
+  readonly onProgress?: OnProgress
 }
+
+const readThreads = withDefault(integer({ min: 0, max: 64 }), defaultThreads)
 
 /** A model whose every byte was signed for, in memory. */
 export interface OpenedModel {
@@ -36,8 +45,8 @@ export interface OpenedModel {
   /** `sha256:<hex>`: what records name the model by. */
   readonly statementDigest: string
   readonly signer: ModelSigner
-  /** Plaintext of every signed file, each alone in its memory. A session takes them: they are empty afterwards. */
-  readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>
+  /** Plaintext of every signed file, each alone in its memory, which may be shared with other threads. A session takes them: they are gone afterwards. */
+  readonly files: ReadonlyMap<string, Uint8Array>
   /** Names of the files that the graph keeps tensors in. */
   readonly externalData: readonly string[]
   /** Overwrites every file with zeros. */
@@ -53,54 +62,37 @@ export interface OpenedModel {
  * @throws FMG_ERR_KEY_UNAVAILABLE when no key that opens it can be reached.
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
-  const { directory, keys, trust } = options
+  const { directory, keys, trust, onProgress = () => undefined } = options
+  const threads = readThreads(options.threads, 'openModel.threads')
   const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
   const { statement } = verified
-  const opening = { directory, statement, manifest: signedFile(statement, manifestName), graph: signedFile(statement, modelName) }
+  for (const name of [manifestName, modelName]) signedFile(statement, name)
   requireExactly(await listFiles(directory), bundleNames(statement))
   const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
+  const opener = new FileOpener({ directory, statement, dataKey, threads, onProgress })
   try {
-    return await openFiles({ ...opening, dataKey, files: new Map() }, verified, options)
+    return await openFiles(opener, verified, options)
   } finally {
     dataKey.fill(0)
+    await opener.close()
   }
 }
 
-interface Opening {
-  readonly directory: string
-  readonly statement: Statement
-  readonly manifest: SignedFile
-  readonly graph: SignedFile
-  readonly dataKey: Uint8Array
-  /** What is open so far. */
-  readonly files: Map<string, Uint8Array<ArrayBuffer>>
-}
-
-async function openFiles (opening: Opening, { signer, mayClaim }: VerifiedStatement, { expectName, admit }: OpenModelOptions): Promise<OpenedModel> {
-  const { statement, files } = opening
+async function openFiles (opener: FileOpener, { statement, signer, mayClaim }: VerifiedStatement, { expectName, admit }: OpenModelOptions): Promise<OpenedModel> {
+  const { files } = opener
   const zero = async (): Promise<void> => { await wipe(...files.values()) }
   try {
-    const manifest = readManifest(await openFile(opening, opening.manifest))
+    const manifest = readManifest(await opener.open(signedFile(statement, manifestName)))
     requireName(manifest, expectName)
     checkSignerClaims(manifest, mayClaim)
     await admit?.(manifest, signer)
-    const externalData = requireExternalData(await openFile(opening, opening.graph), statement)
-    for (const file of statement.files) if (!files.has(file.name)) await openFile(opening, file)
+    const externalData = requireExternalData(await opener.open(signedFile(statement, modelName)), statement)
+    await opener.openAll(statement.files.filter(({ name }) => !files.has(name)))
     return { manifest, statementDigest: statement.digest, signer, files, externalData, zero }
   } catch (error) {
     await zero()
     throw error
   }
-}
-
-async function openFile ({ directory, statement, dataKey, files }: Opening, file: SignedFile): Promise<Uint8Array> {
-  const { name } = file
-  const sealing = { key: dataKey, context: fileContext(statement.digest, name) }
-  const plain = await withFile(directory, sealedName(name), async ({ handle, bytes }) => await unseal(fileSource(sealedName(name), handle, bytes), sealing))
-  files.set(name, plain)
-  requireLength(file, plain.length)
-  requireParts(file, await partsOfBytes(plain, statement))
-  return plain
 }
 
 function requireName (manifest: Manifest, expected: string | undefined): void {

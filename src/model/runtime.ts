@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { MessagePort } from 'node:worker_threads'
 import type * as Onnx from 'onnxruntime-node'
+import { requireGiven } from './external-data.ts'
 import { datatypeOf, runtimeType, type RuntimeType, type Tensor, type TensorMetadata } from './tensor.ts'
 import { buffersOf, type ModelBytes, type RuntimeReply, type RuntimeRequest } from './worker-lane.ts'
 
@@ -38,11 +39,7 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
   const bytes = { model, externalData }
   try {
     const onnx = await load()
-    const session = await onnx.InferenceSession.create(model, {
-      externalData: externalData.map(({ path, data }) => ({ path, data })),
-      logSeverityLevel: 3,
-      ...(threads === undefined ? {} : { intraOpNumThreads: threads })
-    })
+    const session = await createSession(onnx, bytes, threads)
     const inputs = session.inputMetadata.map(describe)
     const outputs = session.outputMetadata.map(describe)
     use(async ({ inputs: given }) => await run(onnx, session, given))
@@ -52,6 +49,25 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
     wipeHere(bytes)
     throw error
   }
+}
+
+async function createSession (onnx: typeof Onnx, { model, externalData }: ModelBytes, threads: number | undefined): Promise<Onnx.InferenceSession> {
+  const graph = own(model)
+  try {
+    requireGiven(graph, externalData)
+    return await onnx.InferenceSession.create(graph, {
+      externalData: externalData.map(({ path, data }) => ({ path, data })),
+      logSeverityLevel: 3,
+      ...(threads === undefined ? {} : { intraOpNumThreads: threads })
+    })
+  } finally {
+    if (graph !== model) graph.fill(0)
+  }
+}
+
+// The binding reads external data in shared memory where it lies, the graph only in memory of this thread's own.
+function own (bytes: Uint8Array): Uint8Array {
+  return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
 }
 
 function bytesOf ({ model, externalData }: ModelBytes): readonly Uint8Array[] {

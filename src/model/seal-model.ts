@@ -10,6 +10,7 @@ import { sealDataKey } from './data-key.ts'
 import { digesting, readBlocks, startParts } from './digest.ts'
 import { readSmallFile, withFile } from './folder.ts'
 import { manifestName, maxManifestBytes, readManifest } from './manifest.ts'
+import { telling, type OnProgress } from './progress.ts'
 import { envelopeName, fileContext, keyContext, modelName, sealedName, signedFile } from './sealed-bundle.ts'
 import { checkSignerClaims } from './signer-claims.ts'
 import { requireParts, type SignedFile } from './signed-file.ts'
@@ -27,6 +28,8 @@ export interface SealModelOptions {
   readonly recipients: readonly KeyProvider[]
   /** Checks the signature and its signer too. Without it that is left to whoever opens; that the files are those signed for never is. */
   readonly trust?: Trust
+  /** Is told how far each file is, in bytes of plaintext that are read and sealed: about every 16 MiB, and when it is done. Must not throw. */
+  readonly onProgress?: OnProgress
 }
 
 /**
@@ -38,7 +41,7 @@ export interface SealModelOptions {
  * @throws FMG_ERR_MODEL_TAMPERED when the files are not those that were signed for.
  */
 export async function sealModel (options: SealModelOptions): Promise<Statement> {
-  const { source, recipients, trust } = options
+  const { source, trust } = options
   const destination = path.resolve(options.destination)
   const signature = await readSmallFile(source, signatureName, maxSignatureBytes)
   const statement = readStatement(readBundle(signature, signatureName).payload, signatureName)
@@ -48,7 +51,7 @@ export async function sealModel (options: SealModelOptions): Promise<Statement> 
   checkSignerClaims(readManifest(await readSmallFile(source, manifestName, maxManifestBytes)), mayClaim)
   if (await exists(destination)) throw guardError('FMG_ERR_FILE', { detail: 'the destination of a sealed model must not exist', reason: 'destination' })
   await writeFolder(destination, async (folder) => {
-    await writeSealed(folder, source, statement, recipients)
+    await writeSealed(folder, statement, options)
     await writeFileAtomic(path.join(folder, signatureName), signature, 0o644)
   })
   return statement
@@ -68,11 +71,11 @@ async function writeFolder (destination: string, fill: (folder: string) => Promi
   await syncFolder(path.dirname(destination))
 }
 
-async function writeSealed (folder: string, source: string, statement: Statement, recipients: readonly KeyProvider[]): Promise<void> {
+async function writeSealed (folder: string, statement: Statement, options: SealModelOptions): Promise<void> {
   const key = randomBytes(32)
   try {
-    await writeFileAtomic(path.join(folder, envelopeName), await sealDataKey(key, recipients, keyContext(statement.digest)), 0o644)
-    for (const file of statement.files) await sealFile(folder, source, file, statement, key)
+    await writeFileAtomic(path.join(folder, envelopeName), await sealDataKey(key, options.recipients, keyContext(statement.digest)), 0o644)
+    for (const file of statement.files) await sealFile(folder, file, statement, key, options)
     for (const parent of parentsOf(statement.files)) await syncFolder(path.join(folder, parent))
   } finally {
     key.fill(0)
@@ -84,15 +87,16 @@ function parentsOf (files: readonly SignedFile[]): ReadonlySet<string> {
   return new Set(files.flatMap(({ name }) => name.split('/').map((_part, index, parts) => parts.slice(0, index).join('/'))))
 }
 
-async function sealFile (folder: string, source: string, file: SignedFile, statement: Statement, key: Uint8Array): Promise<void> {
+async function sealFile (folder: string, file: SignedFile, statement: Statement, key: Uint8Array, { source, onProgress = () => undefined }: SealModelOptions): Promise<void> {
   const { name } = file
   const target = path.join(folder, sealedName(name))
   await mkdir(path.dirname(target), { recursive: true })
-  await withFile(source, name, async ({ handle }) => {
+  await withFile(source, name, async ({ handle, bytes }) => {
     const digests = startParts(statement)
     const out = await open(target, 'wx', 0o644)
     try {
-      for await (const block of seal(digesting(readBlocks(handle), digests), { key, context: fileContext(statement.digest, name) })) await out.writeFile(block)
+      const plain = telling(digesting(readBlocks(handle), digests), { name, totalBytes: bytes }, onProgress)
+      for await (const block of seal(plain, { key, context: fileContext(statement.digest, name) })) await out.writeFile(block)
       await out.datasync()
     } finally {
       await out.close()

@@ -98,13 +98,18 @@ export async function openSession (opened: Pick<OpenedModel, 'files' | 'external
   }
 }
 
+// Shared memory does not leave this thread when it is handed over: what was taken looks no different.
+const taken = new WeakSet<OpenedModel['files']>()
+
 function takeBytes ({ files, externalData }: Pick<OpenedModel, 'files' | 'externalData'>): ModelBytes {
-  const take = (name: string): Uint8Array<ArrayBuffer> => {
+  const take = (name: string): Uint8Array => {
     const data = files.get(name)
-    if (data === undefined || data.length === 0) throw optionInvalid('opened', `a model with its ${name}, that no session took before`, data)
+    if (data === undefined || taken.has(files)) throw optionInvalid('opened', `a model with its ${name}, that no session took before`, data)
     return data
   }
-  return { model: take(modelName), externalData: externalData.map((path) => ({ path, data: take(path) })) }
+  const bytes = { model: take(modelName), externalData: externalData.map((path) => ({ path, data: take(path) })) }
+  taken.add(files)
+  return bytes
 }
 
 type Declared = Pick<ModelSession, 'inputs' | 'outputs'>

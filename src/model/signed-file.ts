@@ -25,12 +25,15 @@ export function requireLength ({ name, parts }: SignedFile, bytes: number): void
   if (end !== undefined && end !== bytes) throw changed(name)
 }
 
+/** A part as it is; a digest that nobody gave is that of nothing. */
+export type FoundPart = Omit<SignedPart, 'digest'> & { readonly digest: string | undefined }
+
 /**
  * Holds the parts of a file as it is against those that were signed for. Whoever hashes them in another order, or side by side, gives them in
  * the order of the bytes, and checks the length first.
  * @throws FMG_ERR_MODEL_TAMPERED
  */
-export function requireParts ({ name, parts }: SignedFile, found: readonly SignedPart[]): void {
+export function requireParts ({ name, parts }: SignedFile, found: readonly FoundPart[]): void {
   const isSame = ({ start, end, digest }: SignedPart, index: number): boolean => {
     const other = found[index]
     return other?.start === start && other.end === end && other.digest === digest

@@ -7,8 +7,9 @@ import type { Tensor, TensorMetadata } from './tensor.ts'
 export type RuntimeRequest =
   {
     readonly kind: 'create'
-    readonly model: Uint8Array<ArrayBuffer>
-    readonly externalData: readonly { readonly path: string, readonly data: Uint8Array<ArrayBuffer> }[]
+    /** In shared memory, which the thread reads where it lies, or in memory that moves there. */
+    readonly model: Uint8Array
+    readonly externalData: readonly { readonly path: string, readonly data: Uint8Array }[]
     readonly threads: number | undefined
     /** What becomes of the bytes once the runtime has its own copy: the next thread needs them, or nobody does. */
     readonly afterwards: 'return' | 'wipe'
@@ -30,7 +31,7 @@ export type RunOutput = Omit<Extract<RuntimeReply, { kind: 'ran' }>, 'kind'>
 /** One thread with one runtime in it. */
 export interface WorkerLane extends Lane<Readonly<Record<string, Tensor>>, RunOutput> {
   /**
-   * Hands a model over: the bytes are gone from this thread.
+   * Hands a model over: its bytes are gone from this thread, or lie in shared memory and are wiped there.
    * @throws FMG_ERR_MODEL_FAILED when the runtime does not take the model, FMG_ERR_OPTION_INVALID when there is no runtime.
    */
   create (bytes: ModelBytes, threads: number | undefined, afterwards: 'return' | 'wipe'): Promise<ReplyOf<'created'>>

@@ -1,4 +1,4 @@
-import type { SealedSource } from '../../src/model/cobblestone.ts'
+import type { SealedSource } from '../../src/model/sealed-source.ts'
 
 /** Sealed bytes in memory, that count how often they were read. */
 export interface BytesSource extends SealedSource {

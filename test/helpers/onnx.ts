@@ -46,9 +46,10 @@ export function weights (name: string, shape: readonly number[], data: Uint8Arra
   return Buffer.concat([...shape.map((size) => number(1, size)), number(2, float32), bytes(8, name), bytes(9, data)])
 }
 
-/** A tensor of 32-bit floats in a file beside the model. */
-export function externalWeights (name: string, shape: readonly number[], location: string): Buffer {
-  return Buffer.concat([...shape.map((size) => number(1, size)), number(2, float32), bytes(8, name), bytes(13, bytes(1, 'location'), bytes(2, location)), number(14, 1)])
+/** A tensor of 32-bit floats in a file beside the model; `entries` are further words on where, such as its offset. */
+export function externalWeights (name: string, shape: readonly number[], location: string, entries: Readonly<Record<string, number>> = {}): Buffer {
+  const words = Object.entries<string | number>({ location, ...entries }).map(([key, word]) => bytes(13, bytes(1, key), bytes(2, String(word))))
+  return Buffer.concat([...shape.map((size) => number(1, size)), number(2, float32), bytes(8, name), ...words, number(14, 1)])
 }
 
 export interface Graph {

@@ -3,7 +3,9 @@ import { open, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { fileSource, seal, sealedBytes, unseal } from '../../src/model/cobblestone.ts'
+import { seal, sealedBytes } from '../../src/model/cobblestone.ts'
+import { fileSource } from '../../src/model/sealed-source.ts'
+import { unseal } from '../../src/model/unseal.ts'
 import { bytesSource, collect } from '../helpers/bytes-source.ts'
 
 const sealing = { key: randomBytes(32), context: Buffer.from('context') }

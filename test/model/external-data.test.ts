@@ -21,7 +21,7 @@ t.test('a model that keeps everything inside names nothing', async (t) => {
   t.same(externalLocations(new Uint8Array()), [])
 })
 
-t.test('tensors outside are found wherever a tensor can stand', async (t) => {
+t.test('tensors outside are found wherever a tensor can stand, and refused where a runtime would not take what it is given', async (t) => {
   const inner = graph({ nodes: [], inputs: [], outputs: [], initializers: [outside] })
   const sparse = bytes(1, outside)
   const places: Readonly<Record<string, Buffer>> = {
@@ -40,7 +40,10 @@ t.test('tensors outside are found wherever a tensor can stand', async (t) => {
     'training, before': bytes(20, bytes(1, inner)),
     'training, step': bytes(20, bytes(2, inner))
   }
-  for (const [name, model] of Object.entries(places)) t.same(externalLocations(model), ['w.bin'], name)
+  for (const [name, model] of Object.entries(places)) {
+    if (name === 'initializer') t.same(externalLocations(model), ['w.bin'])
+    else t.throws(() => externalLocations(model), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'external-data', message: /no initializer of its own graph/ }, name)
+  }
 })
 
 t.test('each location is named once, as it stands', async (t) => {
@@ -87,7 +90,7 @@ t.test('messages nested without end are refused, and do not end the process', as
     for (let level = 0; level < depth; level++) inner = bytes(1, bytes(5, bytes(6, inner)))
     return bytes(7, inner)
   }
-  t.same(externalLocations(nest(30)), ['w.bin'])
+  t.throws(() => externalLocations(nest(30)), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'external-data' })
   t.throws(() => externalLocations(nest(40)), refused)
   t.throws(() => externalLocations(nest(3000)), refused)
 })

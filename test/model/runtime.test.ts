@@ -79,6 +79,25 @@ t.test('the bytes of what is no model are overwritten too', async (t) => {
   t.ok(request.model.every((byte) => byte === 0))
 })
 
+t.test('a graph in shared memory is given to the runtime in memory of its own, which is overwritten whatever comes of it', async (t) => {
+  const onnx = await load()
+  const unknown = onnxModel({ nodes: [node('Nope', ['x'], ['y'])], inputs: [value('x', [1])], outputs: [value('y', [1])] })
+  for (const [kind, bytes] of [['created', addModel()], ['failed', unknown]] as const) {
+    const given: Uint8Array[] = []
+    const InferenceSession = {
+      create: async (model: Uint8Array, options: Onnx.InferenceSession.SessionOptions) => {
+        given.push(model)
+        return await onnx.InferenceSession.create(model, options)
+      }
+    } as unknown as typeof onnx.InferenceSession
+    const model = new Uint8Array(new SharedArrayBuffer(bytes.length))
+    model.set(bytes)
+    t.match(await runtime(async () => ({ ...onnx, InferenceSession }))({ ...creation(addModel(), 'wipe'), model }), { kind })
+    t.ok([model, ...given].every((memory) => memory.every((byte) => byte === 0)))
+    t.equal(given[0]?.length, bytes.length)
+  }
+})
+
 t.test('a missing runtime is told from one that fails to load', async (t) => {
   const missing = Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' })
   t.match(await runtime(async () => await Promise.reject(missing))(creation(addModel())), { kind: 'failed', reason: 'runtime-missing' })

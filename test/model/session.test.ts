@@ -18,6 +18,13 @@ function opened (model: Uint8Array, externalData: Readonly<Record<string, Uint8A
   return { files, externalData: Object.keys(externalData), zero: async () => { zeroed = true }, zeroed: () => zeroed }
 }
 
+/** The same bytes in memory that several threads see. */
+function shared (bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length))
+  copy.set(bytes)
+  return copy
+}
+
 function fp32 (shape: readonly number[], ...values: readonly number[]): Tensor {
   return { datatype: 'FP32', shape, data: floats(...values) }
 }
@@ -173,6 +180,16 @@ t.test('several threads share the work; the model is handed from one to the next
   t.equal(session.room, 2)
   const answers = await Promise.all([1, 2].map(async (x) => numbers((await session.run({ x: fp32([1, 3], x, x, x) })).outputs.y)))
   t.same(answers, [[2, 2, 2], [3, 3, 3]])
+})
+
+t.test('a model in shared memory is read by every thread where it lies, and wiped after the last', async (t) => {
+  const model = opened(externalModel(), { 'weights.bin': floats(1, 1, 1) })
+  const files = new Map([...model.files].map(([name, bytes]) => [name, shared(bytes)]))
+  const session = await start(t, { ...model, files }, { workers: 2, queueLimit: 0 })
+  const answers = await Promise.all([1, 2].map(async (x) => numbers((await session.run({ x: fp32([1, 3], x, x, x) })).outputs.y)))
+  t.same(answers, [[2, 2, 2], [3, 3, 3]])
+  for (const bytes of files.values()) t.ok(bytes.length > 0 && bytes.every((byte) => byte === 0))
+  await t.rejects(startSession({ ...model, files }, options), { code: 'FMG_ERR_OPTION_INVALID', message: /that no session took before/ })
 })
 
 t.test('closing lets the runs that were taken end, and takes no more', async (t) => {

@@ -1,0 +1,30 @@
+import type { OnProgress } from '../model/progress.ts'
+
+/** Where progress is shown: standard error, so that the outcome stays alone on standard output. */
+export interface ProgressStream {
+  readonly isTTY?: boolean
+  write (text: string): unknown
+}
+
+/** Files below this are done before anybody has read of them. */
+const leastBytes = 64 * 1024 * 1024
+const everyMs = 10_000
+const megabyte = 1_000_000
+
+/**
+ * Shows how far a large file is: on a terminal in one line that goes away, else in a line every ten seconds.
+ * @param verb what is done, for instance `sealing`.
+ * @param now milliseconds, of any beginning.
+ */
+export function showProgress (verb: string, stream: ProgressStream = process.stderr, now: () => number = () => performance.now()): OnProgress {
+  let last = now()
+  return ({ name, bytes, totalBytes }) => {
+    if (totalBytes < leastBytes) return
+    const line = `${verb} ${name}: ${Math.floor(bytes / megabyte)} of ${Math.floor(totalBytes / megabyte)} MB (${Math.floor(bytes / totalBytes * 100)} %)`
+    if (stream.isTTY === true) stream.write(bytes < totalBytes ? `\r${line}\x1b[K` : '\r\x1b[K')
+    else if (now() - last >= everyMs) {
+      last = now()
+      stream.write(`${line}\n`)
+    }
+  }
+}

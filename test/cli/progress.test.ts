@@ -1,0 +1,36 @@
+import t from 'tap'
+import { showProgress } from '../../src/cli/progress.ts'
+
+const file = { name: 'w.bin', totalBytes: 200_000_000 }
+
+t.test('on a terminal the progress of a large file is one line, which goes away when it is done', async (t) => {
+  const written: string[] = []
+  const show = showProgress('sealing', { isTTY: true, write: (text) => written.push(text) })
+  for (const bytes of [0, 99_000_000, 199_999_999, 200_000_000]) show({ ...file, bytes })
+  t.same(written, [
+    '\rsealing w.bin: 0 of 200 MB (0 %)\x1b[K',
+    '\rsealing w.bin: 99 of 200 MB (49 %)\x1b[K',
+    '\rsealing w.bin: 199 of 200 MB (99 %)\x1b[K',
+    '\r\x1b[K'
+  ])
+})
+
+t.test('elsewhere it is a line every ten seconds, none for what is done sooner', async (t) => {
+  const written: string[] = []
+  let now = 0
+  const show = showProgress('opening', { write: (text) => written.push(text) }, () => now)
+  for (const [seconds, bytes] of [[1, 0], [9.9, 10_000_000], [10, 20_000_000], [19.9, 30_000_000], [20, 200_000_000]] as const) {
+    now = seconds * 1000
+    show({ ...file, bytes })
+  }
+  t.same(written, ['opening w.bin: 20 of 200 MB (10 %)\n', 'opening w.bin: 200 of 200 MB (100 %)\n'])
+})
+
+t.test('of small files nothing is shown', async (t) => {
+  for (const isTTY of [true, false]) {
+    const show = showProgress('opening', { isTTY, write: () => { t.fail('something was shown') } }, () => NaN)
+    show({ name: 'model.json', bytes: 0, totalBytes: 0 })
+    show({ name: 'model.json', bytes: 5, totalBytes: 1_000_000 })
+  }
+  t.doesNotThrow(() => { showProgress('opening')({ name: 'model.json', bytes: 5, totalBytes: 5 }) })
+})
