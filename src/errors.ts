@@ -30,6 +30,7 @@ const table = {
   FMG_ERR_KEY_UNAVAILABLE: ['a key cannot be reached', 503],
   FMG_ERR_DENY_LIST_UNAVAILABLE: ['the deny-list cannot be reached', 503],
   FMG_ERR_MODEL_BUSY: ['the model is busy', 503],
+  FMG_ERR_MODEL_UNAVAILABLE: ['the model cannot be reached', 503],
   FMG_ERR_OVERLOADED: ['the server is overloaded', 503],
   FMG_ERR_MODEL_FAILED: ['the model failed', 500],
   FMG_ERR_POLICY_UNAVAILABLE: ['the policy cannot be evaluated', 503],
