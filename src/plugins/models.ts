@@ -115,8 +115,8 @@ export const models = fp(async function models (app: FastifyInstance, options: M
   for (const [id, { directory, previous, beside, canary }] of Object.entries(wanted)) {
     await registry.load(id, directory)
     const leftOut = [
-      ...await loadAside(app.log, previous, async (folder) => await registry.restore(id, folder, 'previous')),
-      ...await loadAside(app.log, beside, async (folder) => await registry.restore(id, folder, 'loaded'))
+      ...await loadAside(app.log, previous, async (folder) => { await registry.restore(id, folder, 'previous') }),
+      ...await loadAside(app.log, beside, async (folder) => { await registry.restore(id, folder, 'loaded') })
     ]
     if (canary !== undefined && (leftOut.length === 0 || registry.find(id, canary.version) !== null)) await registry.setCanary(id, canary)
   }
@@ -127,7 +127,7 @@ export const models = fp(async function models (app: FastifyInstance, options: M
 }, { name: pluginName('models'), fastify: '5.x' })
 
 /** Loads what serves nobody who does not name it. @returns the folders of those that have since become too old. */
-async function loadAside (log: FastifyBaseLogger, directories: readonly string[], load: (directory: string) => Promise<unknown>): Promise<readonly string[]> {
+async function loadAside (log: FastifyBaseLogger, directories: readonly string[], load: (directory: string) => Promise<void>): Promise<readonly string[]> {
   const leftOut: string[] = []
   for (const directory of directories) {
     try {

@@ -276,7 +276,7 @@ t.test('the versions of a start are loaded in the order in which they served', a
   const [first = '', second = '', third = '', fourth = ''] = folders
   const app = Fastify()
   t.teardown(() => app.close())
-  const admitted: string[] = []
+  const admitted: [string, string][] = []
   await app.register(modelGuard, guardOptions({
     models: {
       models: { fraud: { directory: third, previous: [first, second], beside: [fourth], canary: { version: '4', perMille: 10 }, batch: { maxRows: 4, maxDelayMs: 0 } } },
@@ -284,11 +284,11 @@ t.test('the versions of a start are loaded in the order in which they served', a
       trust,
       workers: 2,
       canaryKey: Buffer.alloc(16),
-      admit: ({ version }) => { admitted.push(version) }
+      admit: ({ version }, _signer, place) => { admitted.push([version, place]) }
     }
   }))
   t.same(app.models.list().map(({ version, state, memory }) => [version, state, memory.workerBytes.length]), [['3', 'current', 2], ['2', 'previous', 2], ['1', 'previous', 2], ['4', 'canary', 2]])
-  t.same(admitted, ['1', '2', '3', '4'])
+  t.same(admitted, [['3', 'serving'], ['1', 'aside'], ['2', 'aside'], ['4', 'serving']], 'a canary serves')
   t.equal((await app.models.rollback('fraud')).version, '2')
   t.equal((await app.models.rollback('fraud')).version, '1')
 })

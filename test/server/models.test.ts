@@ -144,3 +144,30 @@ t.test('what serves after a change serves after the next start, the canary and t
   await writeFiles(data.root, { 'model-versions.json': '{"digits":{"directory":"../elsewhere","previous":[],"beside":[]}}' })
   await t.rejects(runServer(config), { code: 'FMG_ERR_OPTION_INVALID', message: /model-versions\.json\.digits\.directory/ })
 })
+
+t.test('attack: an older version, genuine in all, is made to serve by command, by the book, or by a canary', async (t) => {
+  const { admin, data, app } = await served(t)
+  for (const folder of ['1.1.0', '1.2.0']) t.equal((await admin('POST', '/admin/models/digits/versions', { folder })).status, 201)
+  t.equal((await admin('POST', '/admin/models/digits/promote', { version: '1.2.0' })).status, 200)
+  const old = { status: 500, body: { code: 'FMG_ERR_MODEL_ROLLBACK' } }
+  t.match(await admin('POST', '/admin/models/digits/promote', { version: '1.1.0' }), old)
+  t.equal((await admin('DELETE', '/admin/models/digits/versions/1.1.0')).status, 202)
+  t.match(await admin('POST', '/admin/models/digits/versions', { folder: '1.1.0' }), old)
+  t.same(app.models.list().map(({ version }) => version), ['1.2.0', '1.0.0'])
+  await stopServer(app)
+
+  const config = { ...defaultConfig, data: data.root, listen: { ...defaultConfig.listen, port: 0 } }
+  const start = async (book: object): Promise<readonly (readonly string[])[]> => {
+    await writeFiles(data.root, { 'model-versions.json': JSON.stringify({ digits: { previous: [], beside: [], ...book } }) })
+    const { app } = await runServer(config)
+    const loaded = app.models.list().map(({ version, state }) => [version, state])
+    await stopServer(app)
+    return loaded
+  }
+  const [older, newer] = ['model-versions/digits/1.1.0', 'model-versions/digits/1.2.0']
+  await t.rejects(start({ directory: older }), { code: 'FMG_ERR_MODEL_ROLLBACK' })
+  t.same(await start({ directory: newer, beside: [older], canary: { version: '1.1.0', perMille: 1000, principals: [], roles: [] } }), [['1.2.0', 'current']])
+  t.same(await start({ directory: newer, beside: [older] }), [['1.2.0', 'current'], ['1.1.0', 'loaded']], 'who names it gets it')
+  t.same(await start({ directory: newer, previous: [older], canary: { version: '1.1.0', perMille: 1000, principals: [], roles: [] } }), [['1.2.0', 'current']])
+  await t.rejects(start({ directory: newer, canary: { version: '1.1.0', perMille: 1000, principals: [], roles: [] } }), { code: 'FMG_ERR_MODEL_UNKNOWN' })
+})
