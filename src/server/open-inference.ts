@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
 import type { TensorMetadata } from '../model/tensor.ts'
+import { clientSignal } from '../plugins/client-signal.ts'
 import type { ModelHandle, ModelVersion } from '../plugins/model-handle.ts'
 import type { Models } from '../plugins/loaded-models.ts'
 import { model, param } from '../plugins/resource.ts'
@@ -49,7 +50,7 @@ export async function openInference (app: FastifyInstance, { name, version, cost
 async function infer (request: FastifyRequest, reply: FastifyReply): Promise<string | Buffer> {
   const handle = handleOf(request)
   const inferRequest = readInferRequest(request.body as InferBody)
-  const { outputs } = await handle.run(inferRequest.inputs, { signal: request.signal, timeoutMs: inferRequest.timeoutMs })
+  const { outputs } = await handle.run(inferRequest.inputs, { signal: clientSignal(reply), timeoutMs: inferRequest.timeoutMs })
   const { body, jsonLength } = writeInferResponse(outputs, { modelName: handle.id, modelVersion: handle.version, request: inferRequest })
   if (jsonLength === undefined) return await reply.type('application/json').send(body)
   return await reply.type('application/octet-stream').header(jsonLengthHeader, jsonLength).send(body)

@@ -1,8 +1,10 @@
+import { EventEmitter } from 'node:events'
 import { request as ask, type ClientRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Fastify from 'fastify'
+import Fastify, { type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { startSession, type ModelSession, type RunOptions } from '../../src/model/session.ts'
+import { clientSignal } from '../../src/plugins/client-signal.ts'
 import type { ModelVersion } from '../../src/plugins/model-handle.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { openInference } from '../../src/server/open-inference.ts'
@@ -101,4 +103,19 @@ t.test('a request that gives the model less time than it must wait is told to co
   t.match(await send().answer, { status: 503, retryAfter: '1', body: { code: 'FMG_ERR_MODEL_BUSY' } }, 'the queue is full')
   t.equal((await running.answer).status, 200)
   t.equal((await waiting.answer).status, 200)
+})
+
+t.test('the signal of a client that has gone before, and of one that was answered', async (t) => {
+  const raw = Object.assign(new EventEmitter(), { destroyed: false, writableEnded: false })
+  const reply = { raw } as unknown as FastifyReply
+  const signals = [clientSignal(reply)]
+  t.notOk(signals[0]?.aborted)
+  raw.emit('close')
+  t.ok(signals[0]?.aborted)
+  raw.destroyed = true
+  t.ok(clientSignal(reply).aborted)
+  const answered = Object.assign(new EventEmitter(), { destroyed: false, writableEnded: true })
+  const signal = clientSignal({ raw: answered } as unknown as FastifyReply)
+  answered.emit('close')
+  t.notOk(signal.aborted)
 })
