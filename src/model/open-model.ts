@@ -23,6 +23,8 @@ export interface OpenModelOptions {
   readonly trust: Trust
   /** The name asked for: a genuine bundle of another model is refused. Without it any trusted model is opened. */
   readonly expectName?: string
+  /** The statement asked for, `sha256:<hex>`: another is refused before any key is asked for. */
+  readonly expectDigest?: string
   /**
    * Looks at the signed manifest before any other file is decrypted, for instance whether this version is old.
    * What it throws refuses the model.
@@ -66,6 +68,7 @@ export async function openModel (options: OpenModelOptions): Promise<OpenedModel
   const threads = readThreads(options.threads, 'openModel.threads')
   const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
   const { statement } = verified
+  if (options.expectDigest !== undefined && options.expectDigest !== statement.digest) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'another model has taken its place', reason: 'another-model' })
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   requireExactly(await listFiles(directory), bundleNames(statement))
   const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { getHeapStatistics } from 'node:v8'
 import type { MessagePort } from 'node:worker_threads'
 import type * as Onnx from 'onnxruntime-node'
 import { requireGiven } from './external-data.ts'
@@ -44,7 +45,7 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
     const outputs = session.outputMetadata.map(describe)
     use(async ({ inputs: given }) => await run(onnx, session, given))
     if (afterwards === 'wipe') wipeHere(bytes)
-    return { reply: { kind: 'created', inputs, outputs, returned: afterwards === 'return' ? bytes : undefined }, moved: afterwards === 'return' ? bytesOf(bytes) : [] }
+    return { reply: { kind: 'created', inputs, outputs, returned: afterwards === 'return' ? bytes : undefined, memoryBytes: memoryBytes() }, moved: afterwards === 'return' ? bytesOf(bytes) : [] }
   } catch (error) {
     wipeHere(bytes)
     throw error
@@ -82,7 +83,9 @@ function wipeHere (bytes: ModelBytes): void {
 function describe (metadata: Onnx.InferenceSession.ValueMetadata): TensorMetadata {
   const datatype = metadata.isTensor ? datatypeOf(metadata.type) : undefined
   if (!metadata.isTensor || datatype === undefined) throw new Error(`${metadata.name} is of a type that cannot be served`)
-  return { name: metadata.name, datatype, shape: metadata.shape.map((size) => typeof size === 'number' ? size : null) }
+  const { name, shape } = metadata
+  const symbols = shape.map((size) => typeof size === 'string' && size !== '' ? size : null)
+  return { name, datatype, shape: shape.map((size) => typeof size === 'number' ? size : null), ...symbols.some((symbol) => symbol !== null) && { symbols } }
 }
 
 async function run (onnx: typeof Onnx, session: Onnx.InferenceSession, inputs: Readonly<Record<string, Tensor>>): Promise<Answer> {
@@ -92,9 +95,15 @@ async function run (onnx: typeof Onnx, session: Onnx.InferenceSession, inputs: R
   const computeMs = performance.now() - start
   const outputs = Object.entries(results).map(([name, tensor]): readonly [string, Tensor] => [name, fromOnnx(tensor)])
   return {
-    reply: { kind: 'ran', outputs: Object.fromEntries(outputs), computeMs },
+    reply: { kind: 'ran', outputs: Object.fromEntries(outputs), computeMs, memoryBytes: memoryBytes() },
     moved: outputs.map(([, { data }]) => data).filter((data) => data instanceof Uint8Array)
   }
+}
+
+/** What this thread alone holds. The resident memory of the process is that of all threads. */
+function memoryBytes (): number {
+  const { used_heap_size: heap, external_memory: external } = getHeapStatistics()
+  return heap + external
 }
 
 const arrays = {

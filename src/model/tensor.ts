@@ -37,6 +37,8 @@ export interface TensorMetadata {
   readonly datatype: Datatype
   /** `null` where any size will do; empty for a single value. */
   readonly shape: readonly (number | null)[]
+  /** What the model calls its dimensions of any size, `null` for one without a name: those of one name are of one size. Left out where none has a name. */
+  readonly symbols?: readonly (string | null)[]
 }
 
 /** What ONNX Runtime calls this type. */
@@ -52,7 +54,8 @@ export function datatypeOf (type: string): Datatype | undefined {
 const datatypes = Object.keys(table).filter((name): name is Datatype => Object.hasOwn(table, name))
 
 /**
- * Holds inputs against what a model declares: every input, no other, each of its type and shape with exactly its elements.
+ * Holds inputs against what a model declares: every input, no other, each of its type and shape with exactly its elements, and dimensions of one name
+ * of one size, wherever they stand (onnx.proto, TensorShapeProto).
  * The runtime would read past a tensor that is shorter than its shape says.
  * @throws FMG_ERR_INPUT_INVALID naming the input.
  */
@@ -62,8 +65,23 @@ export function checkInputs (inputs: Readonly<Record<string, Tensor>>, declared:
     if (tensor === undefined) throw invalid(metadata.name, 'is missing')
     checkTensor(tensor, metadata)
   }
+  checkSymbols(inputs, declared)
   const unknown = Object.keys(inputs).find((name) => !declared.some((metadata) => metadata.name === name))
   if (unknown !== undefined) throw invalid(unknown, 'is not an input of this model')
+}
+
+// The runtime would stretch the smaller one where it can: a row of one input would meet those of another.
+function checkSymbols (inputs: Readonly<Record<string, Tensor>>, declared: readonly TensorMetadata[]): void {
+  const sizes = new Map<string, { readonly size: number | undefined, readonly of: string }>()
+  for (const { name, symbols = [] } of declared) {
+    for (const [index, symbol] of symbols.entries()) {
+      if (symbol === null) continue
+      const size = inputs[name]?.shape[index]
+      const first = sizes.get(symbol) ?? { size, of: name }
+      sizes.set(symbol, first)
+      if (first.size !== size) throw invalid(name, `has another size of ${JSON.stringify(symbol)} than ${JSON.stringify(first.of)}`)
+    }
+  }
 }
 
 // What ONNX Runtime's binding takes.

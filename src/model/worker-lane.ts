@@ -1,6 +1,6 @@
 import type { Worker } from 'node:worker_threads'
 import { guardError, type GuardError } from '../errors.ts'
-import type { Lane } from './run-queue.ts'
+import type { Lane } from './grouping.ts'
 import type { Tensor, TensorMetadata } from './tensor.ts'
 
 /** What a runtime's thread is asked. One question at a time. */
@@ -18,15 +18,15 @@ export type RuntimeRequest =
 
 /** What it answers. */
 export type RuntimeReply =
-  { readonly kind: 'created', readonly inputs: readonly TensorMetadata[], readonly outputs: readonly TensorMetadata[], readonly returned: ModelBytes | undefined } |
-  { readonly kind: 'ran', readonly outputs: Readonly<Record<string, Tensor>>, readonly computeMs: number } |
+  { readonly kind: 'created', readonly inputs: readonly TensorMetadata[], readonly outputs: readonly TensorMetadata[], readonly returned: ModelBytes | undefined, readonly memoryBytes: number } |
+  { readonly kind: 'ran', readonly outputs: Readonly<Record<string, Tensor>>, readonly computeMs: number, readonly memoryBytes: number } |
   { readonly kind: 'failed', readonly reason: string, readonly message: string }
 
 /** A graph and the files its tensors lie in. */
 export type ModelBytes = Pick<Extract<RuntimeRequest, { kind: 'create' }>, 'model' | 'externalData'>
 
 /** What a run gives. */
-export type RunOutput = Omit<Extract<RuntimeReply, { kind: 'ran' }>, 'kind'>
+export type RunOutput = Pick<Extract<RuntimeReply, { kind: 'ran' }>, 'outputs' | 'computeMs'>
 
 /** One thread with one runtime in it. */
 export interface WorkerLane extends Lane<Readonly<Record<string, Tensor>>, RunOutput> {
@@ -35,6 +35,10 @@ export interface WorkerLane extends Lane<Readonly<Record<string, Tensor>>, RunOu
    * @throws FMG_ERR_MODEL_FAILED when the runtime does not take the model, FMG_ERR_OPTION_INVALID when there is no runtime.
    */
   create (bytes: ModelBytes, threads: number | undefined, afterwards: 'return' | 'wipe'): Promise<ReplyOf<'created'>>
+  /** What the thread last said that its JavaScript holds: heap, and memory outside of it. What the runtime's native code holds, no thread can tell apart. */
+  readonly memoryBytes: number
+  /** How many runs it was given. */
+  readonly runs: number
   /** Resolves when the thread has ended: `null` after `stop`, else why. */
   readonly ended: Promise<GuardError | null>
   /** Ends the thread; a run that goes on ends first, for nothing can interrupt it. */
@@ -49,8 +53,13 @@ export function workerLane (worker: Worker): WorkerLane {
   let isStopping = false
   let cause: unknown
   let gone: GuardError | undefined
+  let memoryBytes = 0
+  let runs = 0
   worker.on('error', (error) => { cause = error })
-  worker.on('message', (reply: RuntimeReply) => { settle(reply) })
+  worker.on('message', (reply: RuntimeReply) => {
+    if (reply.kind !== 'failed') memoryBytes = reply.memoryBytes
+    settle(reply)
+  })
   const ended = new Promise<GuardError | null>((resolve) => {
     worker.on('exit', () => {
       gone = guardError('FMG_ERR_MODEL_FAILED', { reason: 'thread-ended', cause })
@@ -75,10 +84,13 @@ export function workerLane (worker: Worker): WorkerLane {
     create: async (bytes, threads, afterwards) =>
       await ask({ kind: 'create', ...bytes, threads, afterwards }, [bytes.model, ...bytes.externalData.map(({ data }) => data)], 'created'),
     run: async (inputs) => {
+      runs++
       const movable = Object.entries(inputs).map(([name, tensor]): readonly [string, Tensor] => [name, { ...tensor, data: movableData(tensor.data) }])
       const { outputs, computeMs } = await ask({ kind: 'run', inputs: Object.fromEntries(movable) }, movable.map(([, { data }]) => data).filter((data) => data instanceof Uint8Array), 'ran')
       return { outputs, computeMs }
     },
+    get memoryBytes () { return memoryBytes },
+    get runs () { return runs },
     ended,
     stop: async () => {
       isStopping = true

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
-import type { ModelHandle } from './models.ts'
+import type { ModelHandle } from './model-handle.ts'
 import { answerStream } from './stream-digest.ts'
 import { reachesText, withoutMembers } from './without-members.ts'
 

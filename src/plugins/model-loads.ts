@@ -3,7 +3,7 @@ import { selectRecords } from '../audit/query.ts'
 import type { LoggedRecord } from '../audit/read-records.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { ModelSigner } from '../model/trust.ts'
-import { versionFloor, type VersionFloorOptions } from '../model/version-floor.ts'
+import { versionFloor, type VersionedModel, type VersionFloorOptions } from '../model/version-floor.ts'
 import { appendChange } from './audit-change.ts'
 
 export interface ModelLoadsOptions extends Pick<VersionFloorOptions, 'minimum'> {
@@ -25,10 +25,17 @@ export interface ServingVersion {
 /** Keeps models from going back to an older version, and leaves records of those that are loaded. */
 export interface ModelLoads {
   /**
-   * Looks at the manifest of a version that is to serve, before it is decrypted.
-   * @throws FMG_ERR_MODEL_ROLLBACK when it is below the highest version that served before, or below the configured minimum.
+   * Looks at the manifest of a version that is to serve, or to be loaded aside, before it is decrypted.
+   * @throws FMG_ERR_MODEL_ROLLBACK when it is below the configured minimum, or, if it is to serve, below the highest version that served before.
    */
-  readonly admit: (manifest: Manifest, signer: ModelSigner) => void
+  readonly admit: (manifest: Manifest, signer: ModelSigner, place?: 'serving' | 'aside') => void
+  /**
+   * Looks at a loaded version that is to serve.
+   * @throws FMG_ERR_MODEL_ROLLBACK
+   */
+  readonly check: (version: VersionedModel) => void
+  /** Takes in a version that serves from now on by command, of which there is a record. */
+  readonly note: (version: VersionedModel, isRollback: boolean) => void
   /**
    * Leaves a record of a version that serves from now on; the floor rises with it. One that could not be loaded raises nothing: else a damaged
    * bundle of a newer version would keep the older from being loaded again.
@@ -64,8 +71,15 @@ export async function openModelLoads ({ log, clock = Date.now, minimum, allowRol
     }
   }
 
+  const least = versionFloor({ minimum })
   return {
-    admit (manifest, signer) {
+    check (version) { floor.check(version) },
+    note ({ name, version, trained_at: trainedAt }, isRollback) { learn(name, version, trainedAt, isRollback) },
+    admit (manifest, signer, place = 'serving') {
+      if (place === 'aside') {
+        least.check(manifest)
+        return
+      }
       const from = floor.check(manifest)?.version
       admitted.set(keyOf(manifest.name, manifest.version), { manifest, signer, from })
     },

@@ -1,42 +1,20 @@
-import type { FastifyInstance } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { openModel, type OpenedModel, type OpenModelOptions } from '../model/open-model.ts'
-import { startSession, type ModelSession, type RunOptions } from '../model/session.ts'
-import type { Tensor, TensorMetadata } from '../model/tensor.ts'
-import type { Trust } from '../model/trust.ts'
-import type { RunOutput } from '../model/worker-lane.ts'
+import { isGuardError } from '../errors.ts'
+import { readBatch, type BatchOptions } from '../model/batching.ts'
+import { loadModel } from '../model/load-model.ts'
+import type { Manifest } from '../model/manifest.ts'
+import type { ModelSigner, Trust } from '../model/trust.ts'
+import type { WorkerEvent } from '../model/worker-pool.ts'
 import { anyThat, functionOf, havingMethods, integer, listOf, object, optional, recordOf, string, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
+import { readCanary, type CanaryOptions } from './canary.ts'
+import type { Models } from './loaded-models.ts'
+import type { ModelHandle } from './model-handle.ts'
+import { noteReplies } from './model-hold.ts'
+import { ModelRegistry, type RegistryOptions } from './model-registry.ts'
 import { checkOrder, pluginName } from './pipeline.ts'
-
-/** One loaded version of a model: what the policy judges is what runs. */
-export interface ModelHandle {
-  readonly id: string
-  readonly version: string
-  /** `sha256:<hex>` of the statement that was verified and signed. */
-  readonly digest: string
-  /** The members of the signed `model.json`: what policies see. */
-  readonly attributes: Readonly<Record<string, unknown>>
-  readonly inputs: readonly TensorMetadata[]
-  readonly outputs: readonly TensorMetadata[]
-  readonly ready: boolean
-  /** Milliseconds for which the run that waits longest has waited; 0 when none waits. */
-  readonly waitMs: number
-  /** Milliseconds that a run took lately, the last runs counting most; 0 before the first has ended. */
-  readonly runMs: number
-  /**
-   * Runs the model in its worker.
-   * @throws FMG_ERR_INPUT_INVALID, FMG_ERR_MODEL_BUSY, FMG_ERR_MODEL_FAILED
-   */
-  run (inputs: Readonly<Record<string, Tensor>>, options?: RunOptions): Promise<RunOutput>
-}
-
-/** `app.models`: what this server has loaded. */
-export interface Models {
-  /** Without a version, the loaded one. */
-  find (id: string, version?: string): ModelHandle | null
-  list (): readonly ModelHandle[]
-}
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -49,74 +27,123 @@ declare module 'fastify' {
   }
 }
 
+/** Whether a version is loaded. */
+export type Admit = (manifest: Manifest, signer: ModelSigner, place: 'serving' | 'aside') => void | Promise<void>
+
+/** A model to load at boot. */
+export interface ModelOptions {
+  /** Folder of the sealed bundle of its current version. */
+  readonly directory: string
+  /** Folders of versions that were current before; the last is what `rollback` goes back to. Default none. */
+  readonly previous?: readonly string[]
+  /** Folders of versions that serve whoever names them. Default none. */
+  readonly beside?: readonly string[]
+  readonly canary?: CanaryOptions
+  /** Runs requests together. Default: each by itself. */
+  readonly batch?: BatchOptions
+}
+
 export interface ModelsOptions {
-  /** Name of each model, and the folder of its sealed bundle. */
-  readonly models: Readonly<Record<string, { readonly directory: string }>>
+  /** Name of each model, and where it is. */
+  readonly models: Readonly<Record<string, ModelOptions>>
   /** Keys that may open bundles; a bundle's own word on algorithms counts for nothing. */
   readonly keys: readonly KeyProvider[]
   /** Who may sign. */
   readonly trust: Trust
-  /** Looks at the signed manifest of each before it is decrypted, for instance whether it is too old. What it throws refuses the model. Default: all are admitted. */
-  readonly admit?: NonNullable<OpenModelOptions['admit']>
-  /** Threads of the runtime a model. Default: one fewer than there are cores. */
+  /**
+   * Looks at the signed manifest of every version before it is decrypted, for instance whether it is too old. What it throws refuses that version; `aside` are those
+   * that at boot are loaded for a rollback, or for whoever names them: of these one that is refused with FMG_ERR_MODEL_ROLLBACK is left out. Default: all are admitted.
+   */
+  readonly admit?: Admit
+  /** Workers a version, each a thread with its own copy of the model. Default 1. */
+  readonly workers?: number
+  /** Threads of the runtime a worker. Default: one fewer than there are cores. */
   readonly threads?: number
-  /** Runs that may wait for a model. Default 64. */
+  /** Bytes of JavaScript memory above which a worker is replaced, as in {@link SessionOptions}. Default: no bound. */
+  readonly maxWorkerBytes?: number
+  /** Runs after which a worker is replaced. Default: no bound. */
+  readonly maxWorkerRuns?: number
+  /** Runs that may wait for a version. Default 64. */
   readonly queueLimit?: number
   /** Longest wait and run. Default 30,000. */
   readonly timeoutMs?: number
+  /** Versions of one model that may be loaded at once: each takes its memory. Default 4. */
+  readonly maxVersions?: number
+  /** Chooses the principals of a canary by share: at least 16 bytes, the same on all nodes. Default: random, other principals after every start. */
+  readonly canaryKey?: Uint8Array
 }
 
+const folders = withDefault(listOf(string()), [])
+const readModel = object({ directory: string(), previous: folders, beside: folders, canary: optional(readCanary), batch: optional(readBatch) })
+
 const readOptions = object({
-  models: recordOf(object({ directory: string() })),
+  models: recordOf(readModel),
   keys: listOf(havingMethods<KeyProvider>('wrap', 'unwrap')),
   trust: anyThat((value): value is Trust => typeof value === 'object' && value !== null, 'whom to trust'),
-  admit: optional(functionOf<NonNullable<OpenModelOptions['admit']>>()),
+  admit: withDefault(functionOf<Admit>(), () => undefined),
+  workers: withDefault(integer({ min: 1, max: 64 }), 1),
   threads: optional(integer({ min: 1 })),
+  maxWorkerBytes: optional(integer({ min: 1 })),
+  maxWorkerRuns: optional(integer({ min: 1 })),
   queueLimit: withDefault(integer({ min: 0 }), 64),
-  timeoutMs: withDefault(integer({ min: 1 }), 30_000)
+  timeoutMs: withDefault(integer({ min: 1 }), 30_000),
+  maxVersions: withDefault(integer({ min: 1, max: 64 }), 4),
+  canaryKey: optional(anyThat((value): value is Uint8Array => value instanceof Uint8Array && value.length >= 16, 'at least 16 bytes'))
 })
 
 /**
- * Loads signed, sealed models at boot, each into a worker of its own. A model that does not verify stops the boot.
+ * Loads signed, sealed models at boot, each into workers of its own, and swaps their versions while they serve. A model that does not verify stops the boot.
  */
 export const models = fp(async function models (app: FastifyInstance, options: ModelsOptions): Promise<void> {
   checkOrder(app, 'models')
-  const { models: wanted, keys, trust, admit, ...sessionOptions } = readOptions(options, 'models')
-  const loaded = new Map<string, ModelHandle>()
-  const sessions: ModelSession[] = []
-  app.addHook('onClose', async () => { await Promise.all(sessions.map((session) => session.close())) })
+  const { models: wanted, keys, trust, admit, maxVersions, canaryKey = randomBytes(32), ...sessionOptions } = readOptions(options, 'models')
+  const open: RegistryOptions['open'] = async (id, directory, place) => {
+    const { canary, batch } = wanted[id] ?? {}
+    const named = { model: id, version: '' }
+    const judge = async (manifest: Manifest, signer: ModelSigner): Promise<void> => {
+      // Whom a canary chooses has not named it.
+      await admit(manifest, signer, manifest.version === canary?.version ? 'serving' : place)
+    }
+    const loaded = await loadModel({ directory, keys, trust, admit: judge, expectName: id }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
+    named.version = loaded.manifest.version
+    app.log.info({ ...named, digest: loaded.statementDigest, signer: loaded.signer }, 'model loaded')
+    return loaded
+  }
+  const registry = new ModelRegistry({ open, canaryKey, maxVersions })
+  app.addHook('onClose', async () => { await registry.close() })
 
-  for (const [id, { directory }] of Object.entries(wanted)) {
-    const opened = await openModel({ directory, keys, trust, admit, expectName: id })
-    const session = await startSession(opened, sessionOptions)
-    sessions.push(session)
-    loaded.set(id, handleOf(id, opened, session))
-    app.log.info({ model: id, version: opened.manifest.version, digest: opened.statementDigest, signer: opened.signer }, 'model loaded')
+  for (const [id, { directory, previous, beside, canary }] of Object.entries(wanted)) {
+    await registry.load(id, directory)
+    const leftOut = [
+      ...await loadAside(app.log, previous, async (folder) => { await registry.restore(id, folder, 'previous') }),
+      ...await loadAside(app.log, beside, async (folder) => { await registry.restore(id, folder, 'loaded') })
+    ]
+    if (canary !== undefined && (leftOut.length === 0 || registry.find(id, canary.version) !== null)) await registry.setCanary(id, canary)
   }
 
+  noteReplies(app)
   app.decorateRequest('model', null)
-  app.decorate('models', {
-    find (id, version) {
-      const handle = loaded.get(id) ?? null
-      return version === undefined || handle?.version === version ? handle : null
-    },
-    list: () => [...loaded.values()]
-  } satisfies Models)
+  app.decorate('models', registry)
 }, { name: pluginName('models'), fastify: '5.x' })
 
-function handleOf (id: string, { manifest: { attributes, ...named }, statementDigest }: OpenedModel, session: ModelSession): ModelHandle {
-  let isReady = true
-  void session.closed.then(() => { isReady = false })
-  return Object.freeze({
-    id,
-    version: named.version,
-    digest: statementDigest,
-    attributes: Object.freeze({ ...attributes, ...named }),
-    inputs: session.inputs,
-    outputs: session.outputs,
-    get ready () { return isReady },
-    get waitMs () { return session.waitMs },
-    get runMs () { return session.runMs },
-    run: async (inputs: Readonly<Record<string, Tensor>>, options = {}) => await session.run(inputs, options)
-  })
+/** Loads what serves nobody who does not name it. @returns the folders of those that have since become too old. */
+async function loadAside (log: FastifyBaseLogger, directories: readonly string[], load: (directory: string) => Promise<void>): Promise<readonly string[]> {
+  const leftOut: string[] = []
+  for (const directory of directories) {
+    try {
+      await load(directory)
+    } catch (error) {
+      if (!isGuardError(error, 'FMG_ERR_MODEL_ROLLBACK')) throw error
+      log.error({ directory, err: error }, 'a version that is too old is left out')
+      leftOut.push(directory)
+    }
+  }
+  return leftOut
+}
+
+function logWorker (log: FastifyBaseLogger, named: { readonly model: string, readonly version: string }, event: WorkerEvent): void {
+  if (event.kind === 'lost') log.error({ ...named, err: event.error }, 'a worker is lost')
+  else if (event.kind === 'worn') log.warn({ ...named, memoryBytes: event.memoryBytes, runs: event.runs }, 'a worker is worn')
+  else if (event.kind === 'replaced') log.info({ ...named, workers: event.workers }, 'workers are replaced')
+  else log.error({ ...named, err: event.error, retryMs: event.retryMs }, 'a worker cannot be replaced')
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
 import { outputsFor } from './coarse-outputs.ts'
-import type { ModelHandle } from './models.ts'
+import type { ModelHandle } from './model-handle.ts'
 
 /**
  * Milliseconds for which a request whose client left, and whose handler has not answered, counts as at work: a handler that returns

@@ -1,6 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import type { Resource } from '../authz/policy.ts'
 import { guardError } from '../errors.ts'
+import type { ModelHandle } from './model-handle.ts'
+import { holdModel } from './model-hold.ts'
 import { modelFor } from './request-work.ts'
 
 /** Where a value of a request stands. */
@@ -73,13 +75,23 @@ export function model (id: RequestValue, { version, attributes }: ModelResourceO
     type: 'model',
     resolve (request) {
       const name = required(request, id, 'model')
-      const handle = request.server.hasDecorator('models') ? request.server.models.find(name, version?.read(request)) : null
+      const handle = request.server.hasDecorator('models') ? chosen(request, name, version?.read(request)) : null
       if (handle === null) request.audit?.set({ model_id: name })
-      else request.model = modelFor(request, handle)
       const known = atOnce(attributes?.(name, request) ?? handle?.attributes ?? {})
       return { type: 'model', id: name, org: typeof known['org'] === 'string' ? known['org'] : undefined, attributes: known }
     }
   }
+}
+
+/** What was chosen once stays so: another may have taken its place since, and what was decided upon is what runs. */
+function chosen (request: FastifyRequest, name: string, version: string | undefined): ModelHandle | null {
+  const { model: known } = request
+  if (known?.id === name && (version === undefined || known.version === version)) return known
+  const handle = request.server.models.find(name, version, request.principal)
+  if (handle === null) return null
+  holdModel(request, handle)
+  request.model = modelFor(request, handle)
+  return request.model
 }
 
 /** A promise has no attributes, and a rule that denies by one of them would not match. */

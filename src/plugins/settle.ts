@@ -61,7 +61,7 @@ function complain ({ log }: FastifyRequest, error: unknown): void {
   log.error({ err: error }, 'a charge could not be settled')
 }
 
-const beforeRuns: readonly GuardErrorCode[] = ['FMG_ERR_MODEL_BUSY', 'FMG_ERR_MODEL_UNKNOWN', 'FMG_ERR_INPUT_INVALID']
+const beforeRuns: readonly GuardErrorCode[] = ['FMG_ERR_MODEL_BUSY', 'FMG_ERR_MODEL_UNAVAILABLE', 'FMG_ERR_MODEL_UNKNOWN', 'FMG_ERR_INPUT_INVALID']
 
 /** Whether this error ended a request before anything ran for it. */
 export function neverRan (request: FastifyRequest, error: Error): boolean {

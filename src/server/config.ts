@@ -10,6 +10,7 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { readNamedFile } from '../files.ts'
 import type { Approval } from '../approval.ts'
+import { readBatch } from '../model/batching.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
@@ -205,6 +206,16 @@ const readConfig = object({
     allowRollback: withDefault(recordOf(string()), {}),
     timeoutMs: withDefault(integer({ min: 1 }), 30_000),
     queueLimit: withDefault(integer({ min: 1 }), 64),
+    /** Threads that run a version side by side, each with its own copy of the model. */
+    workers: withDefault(integer({ min: 1, max: 64 }), 1),
+    /** Bytes of JavaScript memory above which such a thread is replaced. Default: no bound. */
+    maxWorkerBytes: optional(integer({ min: 1 })),
+    /** Runs after which it is replaced. Default: no bound. */
+    maxWorkerRuns: optional(integer({ min: 1 })),
+    /** Versions of one model that may be loaded at once. */
+    maxVersions: withDefault(integer({ min: 1, max: 64 }), 4),
+    /** Models whose requests run together, by name: as in {@link BatchOptions}. Default: none. */
+    batch: withDefault(recordOf(readBatch), {}),
     /** With it a prediction costs one unit for each millisecond that the model ran, and so many are charged before. Default: a prediction costs one unit. */
     reserveMs: optional(integer({ min: 1 }))
   }),

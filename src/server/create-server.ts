@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto'
+import { createHmac, createPublicKey } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -22,9 +22,10 @@ import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
 import { recordKeyChanges } from '../plugins/key-changes.ts'
 import { recordLimitChanges } from '../plugins/limit-changes.ts'
+import { recordModelChanges } from '../plugins/model-changes.ts'
 import { modelGuard } from '../plugins/model-guard.ts'
 import { openModelLoads, type ModelLoads } from '../plugins/model-loads.ts'
-import type { ModelsOptions } from '../plugins/models.ts'
+import type { ModelOptions, ModelsOptions } from '../plugins/models.ts'
 import { receipts } from '../plugins/receipts.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
@@ -35,6 +36,7 @@ import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { askedPolicy, offerDecisions } from './decision-point.ts'
 import { offerLogin, openSessions } from './login.ts'
+import { modelBook, readModelBook } from './model-book.ts'
 import { openInference, type OpenInferenceOptions } from './open-inference.ts'
 import { openLimits, type OperatorLimits } from './open-limits.ts'
 import type { ServerKeys } from './open-keys.ts'
@@ -78,7 +80,7 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
     const audit = await guard(app, parts, limits)
     if (config.secretScanning !== undefined) await app.register(secretScanning, { ...config.secretScanning, store: keys.store, pepper: keys.pepper })
     await app.register(openInference, { name: 'fastify-model-guard', version: packageVersion, ...costOf(config) })
-    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits, audit })
+    await app.register(adminRoutes, { prefix: '/admin', keys: keys.store, limits, audit, models: modelBook(app, parts.data) })
   } catch (error) {
     // What was opened until then is let go of: folders are locked, workers run.
     await app.close()
@@ -103,7 +105,7 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   const { trust, floor } = await trustOf(config, data)
   const options = {
     mode: config.mode,
-    models: await modelsOf(config, data, trust),
+    models: await modelsOf(config, data, trust, keys.pepper),
     authenticate: { authenticators, ...config.redis !== undefined && { edge: { limiter } }, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { tiers, defaultTier, limiter, backoff, blocks, exceptions, ...load !== undefined && { load: loadControl(load) } },
     ...limitsConcurrency(tiers) && { concurrency: { store: concurrency } },
@@ -127,7 +129,8 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   if (watched !== null) recordReloads(watched, audit.log, app.log)
   modeChanges.on('change', (change) => { recordModeChange(audit.log, app.log, change) })
   await app.register(modelGuard, { ...options, models: { ...options.models, admit: loads.admit }, audit, anomaly })
-  await Promise.all(app.models.list().map(async (model) => { await loads.record(model) }))
+  await Promise.all(app.models.list().map(async (model) => { if (model.state === 'current') await loads.record(model) }))
+  recordModelChanges({ ...audit, models: app.models, loads })
   await recordKeyChanges({ ...audit, store: keys.store, logger: app.log })
   await app.register(receipts)
   await recordLimitChanges({ ...audit, blocks, exceptions, tiers: { tiers, defaultTier } })
@@ -175,13 +178,15 @@ function costOf ({ models: { reserveMs } }: ServerConfig): Pick<OpenInferenceOpt
   return reserveMs === undefined ? {} : { cost: { reserve: reserveMs, settle: (_request, { computeMs }) => computeMs } }
 }
 
-/** Every folder below `models/` is a sealed bundle of that name. */
-async function modelsOf ({ models: { timeoutMs, queueLimit } }: ServerConfig, data: DataFolder, trust: Trust): Promise<ModelsOptions> {
+/** Every folder below `models/` is a sealed bundle of that name; where versions were changed by command, the book says what is loaded. */
+async function modelsOf ({ models: { reserveMs: _cost, trustFile: _trust, allowRollback: _allowed, batch, ...serving } }: ServerConfig, data: DataFolder, trust: Trust, pepper: Uint8Array): Promise<ModelsOptions> {
   const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
+  const found = Object.fromEntries(folders.map(({ name }): [string, ModelOptions] => [name, { directory: path.join(data.models, name) }]))
+  const models = Object.entries({ ...found, ...await readModelBook(data) }).map(([name, options]): [string, ModelOptions] => [name, { ...options, batch: batch[name] }])
   return {
-    timeoutMs,
-    queueLimit,
-    models: Object.fromEntries(folders.map(({ name }) => [name, { directory: path.join(data.models, name) }])),
+    ...serving,
+    models: Object.fromEntries(models),
+    canaryKey: createHmac('sha256', pepper).update('fastify-model-guard/v1 canary').digest(),
     keys: [await keyFromFile(data.modelWrappingKey)],
     trust
   }

@@ -10,7 +10,12 @@ export interface DataFolder {
   /** Limits of single principals. */
   readonly exceptions: string
   readonly policy: string
+  /** A bundle of each model that the first start finds. */
   readonly models: string
+  /** Bundles that are loaded by command, each in a folder of its own below that of its model. */
+  readonly modelVersions: string
+  /** Which of them are loaded, and how they serve. */
+  readonly modelBook: string
   readonly audit: string
   /** How far the sinks of the log are. */
   readonly sinkPositions: string
@@ -40,6 +45,8 @@ export function dataFolder (root: string): DataFolder {
     exceptions: path.join(root, 'limit-exceptions.json'),
     policy: path.join(root, 'policy.yaml'),
     models: path.join(root, 'models'),
+    modelVersions: path.join(root, 'model-versions'),
+    modelBook: path.join(root, 'model-versions.json'),
     audit: path.join(root, 'audit'),
     sinkPositions: path.join(root, 'audit-sinks'),
     verifierKey: path.join(root, 'audit.vkey'),

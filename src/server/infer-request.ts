@@ -22,11 +22,15 @@ export interface InferRequest {
   readonly outputs: readonly RequestedOutput[] | null
   /** Whether outputs that are not listed come as binary data. */
   readonly binaryOutputs: boolean
+  /** Milliseconds that the caller gives the model, waiting included. */
+  readonly timeoutMs?: number
 }
 
 type Members = Readonly<Record<string, unknown>>
 
 const maxRank = 16
+// What a timer holds; the server's own bound is far below.
+const maxTimeoutMs = 2 ** 31 - 1
 
 /**
  * Reads an inference request (Open Inference Protocol v2, with the binary tensor data extension).
@@ -48,8 +52,16 @@ export function readInferRequest ({ json, binary }: InferBody): InferRequest {
     id: request['id'] === undefined ? undefined : text(request['id'], 'id'),
     inputs,
     outputs: request['outputs'] === undefined ? null : readOutputs(request['outputs'], binaryOutputs),
-    binaryOutputs
+    binaryOutputs,
+    timeoutMs: readTimeout(parameters['timeout'])
   }
+}
+
+/** Triton's request parameter `timeout`, in microseconds; 0 is none. */
+function readTimeout (value: unknown): number | undefined {
+  if (value === undefined || value === 0) return undefined
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw invalid('parameters.timeout must be a whole number of microseconds')
+  return Math.min(maxTimeoutMs, Math.ceil(value / 1000))
 }
 
 interface Cursor {

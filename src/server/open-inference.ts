@@ -1,7 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
 import type { TensorMetadata } from '../model/tensor.ts'
-import type { ModelHandle } from '../plugins/models.ts'
+import { clientSignal } from '../plugins/client-signal.ts'
+import type { ModelHandle, ModelVersion } from '../plugins/model-handle.ts'
+import type { Models } from '../plugins/loaded-models.ts'
 import { model, param } from '../plugins/resource.ts'
 import type { Cost } from '../plugins/route-rules.ts'
 import { readInferRequest, type InferBody } from './infer-request.ts'
@@ -27,7 +29,7 @@ export async function openInference (app: FastifyInstance, { name, version, cost
   // A health probe leaves no record: it asks nothing of anyone.
   app.get('/v2/health/live', { config: { access: 'public', audit: 'none' } }, async () => ({ live: true }))
   app.get('/v2/health/ready', { config: { access: 'public', audit: 'none' } }, async (_request, reply) => {
-    const ready = app.models.list().every((handle) => handle.ready)
+    const ready = app.models.list().every((version) => version.ready || !serves(version))
     return await sendReadiness(reply, ready, { ready })
   })
   app.get('/v2', { config: { access: 'authenticated' } }, async () => ({ name, version, extensions: ['binary_tensor_data'] }))
@@ -35,7 +37,7 @@ export async function openInference (app: FastifyInstance, { name, version, cost
   await app.register(async (scope) => {
     parseInferBodies(scope)
     for (const path of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
-      scope.get(path, { config: { access: { action: 'read', resource: versioned } } }, async (request) => describe(handleOf(request)))
+      scope.get(path, { config: { access: { action: 'read', resource: versioned } } }, async (request) => describe(handleOf(request), app.models))
       scope.get(`${path}/ready`, { config: { access: { action: 'read', resource: versioned } } }, async (request, reply) => {
         const { id, ready } = handleOf(request)
         return await sendReadiness(reply, ready, { name: id, ready })
@@ -48,7 +50,7 @@ export async function openInference (app: FastifyInstance, { name, version, cost
 async function infer (request: FastifyRequest, reply: FastifyReply): Promise<string | Buffer> {
   const handle = handleOf(request)
   const inferRequest = readInferRequest(request.body as InferBody)
-  const { outputs } = await handle.run(inferRequest.inputs, { signal: request.signal })
+  const { outputs } = await handle.run(inferRequest.inputs, { signal: clientSignal(reply), timeoutMs: inferRequest.timeoutMs })
   const { body, jsonLength } = writeInferResponse(outputs, { modelName: handle.id, modelVersion: handle.version, request: inferRequest })
   if (jsonLength === undefined) return await reply.type('application/json').send(body)
   return await reply.type('application/octet-stream').header(jsonLengthHeader, jsonLength).send(body)
@@ -60,8 +62,14 @@ async function sendReadiness (reply: FastifyReply, ready: boolean, body: object)
   return await reply.code(ready ? 200 : 503).send(body)
 }
 
-function describe ({ id, version, inputs, outputs }: ModelHandle): object {
-  return { name: id, versions: [version], platform: 'onnxruntime_onnx', inputs: inputs.map(describeTensor), outputs: outputs.map(describeTensor) }
+/** Whether anybody is served it who names no version. */
+function serves ({ state }: ModelVersion): boolean {
+  return state === 'current' || state === 'canary'
+}
+
+function describe ({ id, version, inputs, outputs }: ModelHandle, models: Models): object {
+  const versions = models.list().filter((loaded) => loaded.id === id).map((loaded) => loaded.version)
+  return { name: id, versions: [version, ...versions.filter((other) => other !== version)], platform: 'onnxruntime_onnx', inputs: inputs.map(describeTensor), outputs: outputs.map(describeTensor) }
 }
 
 /** The protocol writes a dimension of any size as -1. */

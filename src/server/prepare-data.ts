@@ -24,7 +24,7 @@ export interface FirstKeys {
  * @param trustFile where one says who may sign: the example, which this server signs itself, is then left out.
  */
 export async function prepareData (data: DataFolder, trustFile?: string): Promise<void> {
-  for (const folder of [data.root, data.secrets, data.models]) await makePrivateFolder(folder)
+  for (const folder of [data.root, data.secrets, data.models, data.modelVersions]) await makePrivateFolder(folder)
   await ensurePepper(data.pepper)
   await ensure(data.logKey, (file) => createSigningKey(file, 'log'))
   await ensure(data.modelSigningKey, (file) => createSigningKey(file, 'model'))

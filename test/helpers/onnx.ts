@@ -75,13 +75,13 @@ export function floats (...values: readonly number[]): Buffer {
   return Buffer.from(Float32Array.from(values).buffer)
 }
 
-/** y = x + [1, 2, 3], for any number of rows. */
-export function addModel (): Buffer {
+/** y = x + w, for any number of rows. */
+export function addModel (w: readonly number[] = [1, 2, 3]): Buffer {
   return onnx({
     nodes: [node('Add', ['x', 'w'], ['y'])],
     inputs: [value('x', ['rows', 3])],
     outputs: [value('y', ['rows', 3])],
-    initializers: [weights('w', [3], floats(1, 2, 3))]
+    initializers: [weights('w', [3], floats(...w))]
   })
 }
 

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { OpenedModel } from '../../src/model/open-model.ts'
 import { openSession, startSession, workerOptions, type MeasuredRun, type ModelSession, type SessionOptions } from '../../src/model/session.ts'
 import { buffersOf, movableData, type RuntimeReply, type RuntimeRequest } from '../../src/model/worker-lane.ts'
+import type { WorkerEvent } from '../../src/model/worker-pool.ts'
 import { checkInputs, type Tensor, type TensorMetadata } from '../../src/model/tensor.ts'
 import { addModel, externalModel, float32, floats, identityModel, onnx, node, sequence, slowModel, value } from '../helpers/onnx.ts'
 
@@ -46,7 +47,7 @@ function fakeWorker (reply?: RuntimeReply, mode?: 'by hand'): { worker: Worker, 
   let hasEnded = false
   const emitter = new EventEmitter()
   const declared = [{ name: 'x', datatype: 'FP32', shape: [null, 3] }]
-  const answer = (): void => { emitter.emit('message', { kind: 'ran', outputs: {}, computeMs: 1 }) }
+  const answer = (): void => { emitter.emit('message', { kind: 'ran', outputs: {}, computeMs: 1, memoryBytes: 7 }) }
   const worker = Object.assign(emitter, {
     postMessage: (request: RuntimeRequest) => {
       asked.push(request.kind)
@@ -74,8 +75,9 @@ parentPort.on('message', ({ kind, model, externalData }) => {
 t.test('a model runs in its thread, and says what it takes and gives', async (t) => {
   const model = opened(addModel())
   const session = await start(t, model)
-  t.same(session.inputs, [{ name: 'x', datatype: 'FP32', shape: [null, 3] }])
-  t.same(session.outputs, [{ name: 'y', datatype: 'FP32', shape: [null, 3] }])
+  t.same(session.inputs, [{ name: 'x', datatype: 'FP32', shape: [null, 3], symbols: ['rows', null] }])
+  t.same(session.outputs, [{ name: 'y', datatype: 'FP32', shape: [null, 3], symbols: ['rows', null] }])
+  t.ok(session.ready)
   let took = NaN
   const { outputs, computeMs } = await session.run({ x: fp32([2, 3], 1, 1, 1, 10, 10, 10) }, { ended: (run) => { took = run.computeMs } })
   t.equal(took, computeMs)
@@ -84,6 +86,10 @@ t.test('a model runs in its thread, and says what it takes and gives', async (t)
   t.ok(computeMs >= 0)
   t.ok(model.zeroed(), 'what this thread still held was wiped')
   t.equal(model.files.get('model.onnx')?.length, 0, 'the bytes have left this thread')
+  const { plaintextBytes, workerBytes: [held = NaN, ...more] } = session.memory
+  t.equal(plaintextBytes, addModel().length)
+  t.ok(held > 0 && held < 2 ** 30, `${held} bytes of JavaScript memory`)
+  t.same(more, [])
 })
 
 t.test('tensors that lie outside of the model come from the signed files, not from the disk', async (t) => {
@@ -144,6 +150,18 @@ t.test('strings and truth values are held against what they can be', async (t) =
   t.throws(() => { checkInputs({ s, b: { ...b, data: Uint8Array.of(0, 2) } }, declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /"b" must hold zeros and ones/ })
 })
 
+t.test('dimensions of one name are of one size', async (t) => {
+  const declared: readonly TensorMetadata[] = [
+    { name: 'a', datatype: 'FP32', shape: [null, null], symbols: ['batch', null] },
+    { name: 'b', datatype: 'FP32', shape: [2, null, null], symbols: [null, 'batch', 'steps'] },
+    { name: 'c', datatype: 'FP32', shape: [null], symbols: ['steps'] }
+  ]
+  const of = (...shape: readonly number[]): Tensor => ({ datatype: 'FP32', shape, data: new Uint8Array(shape.reduce((product, size) => product * size, 4)) })
+  t.doesNotThrow(() => { checkInputs({ a: of(3, 7), b: of(2, 3, 5), c: of(5) }, declared) })
+  t.throws(() => { checkInputs({ a: of(3, 7), b: of(2, 1, 5), c: of(5) }, declared) }, { code: 'FMG_ERR_INPUT_INVALID', message: /"b" has another size of "batch" than "a"/ })
+  t.throws(() => { checkInputs({ a: of(3, 7), b: of(2, 3, 5), c: of(1) }, declared) }, { message: /"c" has another size of "steps" than "b"/ })
+})
+
 t.test('an empty tensor can not claim to be large', async (t) => {
   const declared: readonly TensorMetadata[] = [{ name: 'x', datatype: 'FP32', shape: [null, null, 10_000] }]
   const empty = (...shape: readonly number[]): Record<string, Tensor> => ({ x: { datatype: 'FP32', shape, data: new Uint8Array() } })
@@ -166,6 +184,16 @@ t.test('no more runs are taken than may wait', async (t) => {
   t.equal(session.room, 2)
   t.equal(session.waitMs, 0)
   t.ok(session.runMs > 0 && session.runMs < 60_000, `a run takes ${session.runMs} ms`)
+})
+
+t.test('a run that asks for a time that is none is refused, and told that it is over', async (t) => {
+  const session = await start(t, opened(addModel()))
+  for (const timeoutMs of [0, -1, NaN, 2 ** 31]) {
+    let over = NaN
+    await t.rejects(session.run({ x: fp32([1, 3], 1, 2, 3) }, { timeoutMs, ended: ({ computeMs }) => { over = computeMs } }), { code: 'FMG_ERR_OPTION_INVALID', message: /timeoutMs/ })
+    t.equal(over, 0)
+  }
+  t.same(numbers((await session.run({ x: fp32([1, 3], 1, 2, 3) }, { timeoutMs: 50_000 })).outputs.y), [2, 4, 6])
 })
 
 t.test('a run is dropped by its signal, and its place is free again', async (t) => {
@@ -226,7 +254,7 @@ t.test('a model is handed over once', async (t) => {
 })
 
 t.test('options are read strictly', async (t) => {
-  for (const bad of [{ workers: 0 }, { threads: 0 }, { queueLimit: -1 }, { timeoutMs: 0 }, { timeoutMs: 2 ** 31 }, { retries: 1 }]) {
+  for (const bad of [{ workers: 0 }, { threads: 0 }, { queueLimit: -1 }, { timeoutMs: 0 }, { timeoutMs: 2 ** 31 }, { retries: 1 }, { maxWorkerBytes: 0 }, { maxWorkerRuns: 0 }, { batch: { maxRows: 1, maxDelayMs: 0 } }, { batch: { maxRows: 2, maxDelayMs: -1 } }]) {
     await t.rejects(startSession(opened(addModel()), { ...options, ...bad }), { code: 'FMG_ERR_OPTION_INVALID' })
   }
 })
@@ -238,24 +266,91 @@ t.test('without the runtime the error names the package', async (t) => {
 })
 
 t.test('a thread that answers something else is a failure', async (t) => {
-  const { worker } = fakeWorker({ kind: 'ran', outputs: {}, computeMs: 1 })
+  const { worker } = fakeWorker({ kind: 'ran', outputs: {}, computeMs: 1, memoryBytes: 7 })
   await t.rejects(openSession(opened(addModel()), options, () => worker), { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-confused' })
 })
 
-t.test('a thread that dies fails the run it had and those that wait, and the session says so', async (t) => {
+t.test('a thread that dies fails the run it had, the last one those that wait, and a session that replaces none says so', async (t) => {
   const session = await openSession(opened(addModel()), { ...options, workers: 2 }, () => new Worker(dying, { eval: true }))
-  const runs = [1, 2, 3].map(async () => await session.run({ x: fp32([1, 3], 1, 2, 3) }))
-  const outcomes = await Promise.allSettled(runs)
-  for (const outcome of outcomes) t.match(outcome, { status: 'rejected', reason: { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-ended' } })
+  const runs = [1, 2].map(async () => await session.run({ x: fp32([1, 3], 1, 2, 3) }))
+  const waiting = session.run({ x: fp32([1, 3], 1, 2, 3) })
+  for (const outcome of await Promise.allSettled(runs)) t.match(outcome, { status: 'rejected', reason: { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-ended' } })
+  await t.rejects(waiting, { code: /FMG_ERR_MODEL_(FAILED|UNAVAILABLE)/ })
   t.match(await session.closed, { code: 'FMG_ERR_MODEL_FAILED', cause: { message: 'out of order' } })
-  await t.rejects(session.run({ x: fp32([1, 3], 1, 2, 3) }), { code: 'FMG_ERR_MODEL_FAILED' })
+  await t.rejects(session.run({ x: fp32([1, 3], 1, 2, 3) }), { code: 'FMG_ERR_MODEL_UNAVAILABLE', statusCode: 503, headers: { 'retry-after': '1' } })
   t.equal(session.room, 0)
+  t.notOk(session.ready)
   await session.close()
+})
+
+t.test('a worker that dies is replaced by the model opened again, and what it had is wiped', async (t) => {
+  const again: Opened[] = []
+  const spawned = [() => new Worker(dying, { eval: true })]
+  const events: WorkerEvent[] = []
+  let isMended = (): void => undefined
+  const mended = new Promise<void>((resolve) => { isMended = resolve })
+  const session = await openSession(opened(addModel()), {
+    ...options,
+    reopen: async () => {
+      again.push(opened(addModel()))
+      return again.at(-1) ?? opened(addModel())
+    },
+    watch: (event) => {
+      events.push(event)
+      if (event.kind === 'replaced') isMended()
+    }
+  }, () => spawned.shift()?.() ?? new Worker(new URL('../../src/model/worker.js', import.meta.url), workerOptions))
+  t.teardown(async () => { await session.close() })
+  await t.rejects(session.run({ x: fp32([1, 3], 1, 2, 3) }), { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-ended' })
+  t.notOk(session.ready)
+  await t.rejects(session.run({ x: fp32([1, 3], 1, 2, 3) }), { code: 'FMG_ERR_MODEL_UNAVAILABLE' })
+  await mended
+  t.ok(session.ready)
+  t.same(numbers((await session.run({ x: fp32([1, 3], 1, 2, 3) })).outputs.y), [2, 4, 6])
+  t.match(events, [{ kind: 'lost', error: { cause: { message: 'out of order' } } }, { kind: 'replaced', workers: 1 }])
+  t.same(again.map(({ zeroed, files }) => [zeroed(), files.get('model.onnx')?.length]), [[true, 0]])
+})
+
+t.test('a worker that made its runs is replaced, and no run fails of it', async (t) => {
+  const events: string[] = []
+  const session = await start(t, opened(addModel()), {
+    maxWorkerRuns: 3,
+    reopen: async () => opened(addModel()),
+    watch: ({ kind }) => { events.push(kind) }
+  })
+  while (!events.includes('replaced')) t.same(numbers((await session.run({ x: fp32([1, 3], 1, 2, 3) })).outputs.y), [2, 4, 6])
+  t.same(numbers((await session.run({ x: fp32([1, 3], 1, 2, 3) })).outputs.y), [2, 4, 6])
+  t.equal(session.memory.workerBytes.length, 1)
+})
+
+t.test('rows that wait together run together, and each has its own', async (t) => {
+  const session = await start(t, opened(addModel()), { queueLimit: 20, batch: { maxRows: 8, maxDelayMs: 1000 } })
+  const took: number[] = []
+  const runs = [1, 2, 3, 2].map(async (rows, index) => {
+    const values = Array.from({ length: rows * 3 }, () => index)
+    const { outputs } = await session.run({ x: fp32([rows, 3], ...values) }, { ended: ({ computeMs }) => { took.push(computeMs) } })
+    return [outputs.y?.shape, numbers(outputs.y), outputs.y?.data instanceof Uint8Array && outputs.y.data.buffer.byteLength]
+  })
+  t.same(await Promise.all(runs), [1, 2, 3, 2].map((rows, index) => [[rows, 3], Array.from({ length: rows }, () => [index + 1, index + 2, index + 3]).flat(), rows * 12]))
+  const [one = 0, two = 0, three = 0, four = 0] = took
+  t.ok(one > 0 && Math.abs(two / one - 2) < 0.001 && Math.abs(three / one - 3) < 0.001 && four === two, `each its part of the time: ${took.join(', ')}`)
+})
+
+t.test('a model whose rows cannot be told apart is refused with batch, and its threads end', async (t) => {
+  const spawned: Worker[] = []
+  const spawn = (): Worker => {
+    const worker = new Worker(new URL('../../src/model/worker.js', import.meta.url), workerOptions)
+    spawned.push(worker)
+    return worker
+  }
+  const model = opened(slowModel(4, 2))
+  await t.rejects(openSession(model, { ...options, batch: { maxRows: 8, maxDelayMs: 0 } }, spawn), { code: 'FMG_ERR_OPTION_INVALID', message: /batch must be left out: the first dimension of x/ })
+  t.same(spawned.map(({ threadId }) => threadId), [-1])
 })
 
 t.test('what the next thread does not take is wiped', async (t) => {
   const held = { model: new Uint8Array(8).fill(1), externalData: [{ path: 'w', data: new Uint8Array(8).fill(1) }] }
-  const first = fakeWorker({ kind: 'created', inputs: [], outputs: [], returned: held })
+  const first = fakeWorker({ kind: 'created', inputs: [], outputs: [], returned: held, memoryBytes: 0 })
   const second = fakeWorker()
   const spawned = [first, second]
   setImmediate(() => { second.worker.emit('exit', 1) })

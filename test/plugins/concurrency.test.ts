@@ -8,12 +8,13 @@ import { redisConcurrency } from '../../src/limits/redis-concurrency.ts'
 import { authenticate } from '../../src/plugins/authenticate.ts'
 import { concurrency } from '../../src/plugins/concurrency.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelVersion } from '../../src/plugins/model-handle.ts'
 import { rateLimit } from '../../src/plugins/rate-limit.ts'
 import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
 import { auditIn, guardOptions, limits, policy, recordsIn } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { headersOf, heldServer, inFlight, slotOptions, tier, type HeldServer } from '../helpers/slots.ts'
+import { servedModels } from '../helpers/served-models.ts'
 
 t.test('one too many is told to come back, and why; others are not disturbed', async (t) => {
   const folder = t.testdir()
@@ -239,7 +240,7 @@ t.test('a limit for a model that is not loaded does not boot', async (t) => {
   const start = async (name: string): Promise<void> => {
     const app = Fastify()
     t.teardown(() => app.close())
-    app.decorate('models', { find: () => null, list: () => [{ id: 'fraud' } as unknown as ModelHandle] })
+    app.decorate('models', servedModels({ find: () => null, list: () => [{ id: 'fraud' } as unknown as ModelVersion] }))
     await app.register(authenticate, { authenticators: [testAuthenticator()] })
     await app.register(concurrency, { store: memoryConcurrency(), tiers: { pro: { windows: [], models: { [name]: { concurrency: { model: 1 } } } } }, defaultTier: 'pro' })
     await app.ready()

@@ -5,13 +5,14 @@ import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
 import { redisLimiter } from '../../src/limits/redis-limiter.ts'
 import type { TierLimits } from '../../src/limits/tiers.ts'
 import { authenticate } from '../../src/plugins/authenticate.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelVersion } from '../../src/plugins/model-handle.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { rateLimit } from '../../src/plugins/rate-limit.ts'
 import { bodyMember, model, param, resource } from '../../src/plugins/resource.ts'
 import { asPrincipal, testAuthenticator } from '../../src/testing.ts'
 import { guardOptions, policy } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
+import { servedModels } from '../helpers/served-models.ts'
 
 const minute = (quota: number, name = 'minute'): { name: string, quota: number, windowSeconds: number } => ({ name, quota, windowSeconds: 60 })
 
@@ -126,12 +127,12 @@ t.test('without a policy, whoever asks for a model is charged for it', async (t)
 })
 
 t.test('limits of a model that is not loaded stop the boot', async (t) => {
-  const loaded: ModelHandle = { id: 'fraud', version: '1', digest: 'sha256:', attributes: {}, inputs: [], outputs: [], ready: true, waitMs: 0, runMs: 0, run: async () => { throw new Error('nobody asks it') } }
+  const loaded: ModelVersion = { id: 'fraud', version: '1', digest: 'sha256:', attributes: {}, inputs: [], outputs: [], ready: true, waitMs: 0, runMs: 0, state: 'current', memory: { plaintextBytes: 0, workerBytes: [] }, run: async () => { throw new Error('nobody asks it') } }
   const options = (name: string): Parameters<typeof rateLimit>[1] => ({ limiter: memoryLimiter(), tiers: { pro: { windows: [minute(9)], models: { [name]: { windows: [minute(1)] } } } }, defaultTier: 'pro' })
   const boot = async (name: string, hasModels = true): Promise<void> => {
     const app = Fastify()
     t.teardown(() => app.close())
-    if (hasModels) app.decorate('models', { find: () => null, list: () => [loaded] })
+    if (hasModels) app.decorate('models', servedModels({ find: () => null, list: () => [loaded] }))
     await app.register(authenticate, { authenticators: [testAuthenticator()] })
     await app.register(rateLimit, options(name))
     await app.ready()

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { MeasuredRun } from '../../src/model/session.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelHandle } from '../../src/plugins/model-handle.ts'
 import { computeMsOf, holdUntil, modelFor, RequestWork, workOf } from '../../src/plugins/request-work.ts'
 
 /** A clock that stands still until it is told to ring. */

@@ -9,7 +9,7 @@ import { redisLimiter } from '../../src/limits/redis-limiter.ts'
 import type { Limit } from '../../src/limits/plan.ts'
 import type { MeasuredRun } from '../../src/model/session.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelVersion } from '../../src/plugins/model-handle.ts'
 import { holdUntil } from '../../src/plugins/request-work.ts'
 import { fixed, model } from '../../src/plugins/resource.ts'
 import type { Cost } from '../../src/plugins/route-rules.ts'
@@ -17,6 +17,7 @@ import { guardOptions } from '../helpers/guard.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { headersOf } from '../helpers/slots.ts'
 import { until } from '../helpers/until.ts'
+import { servedModels } from '../helpers/served-models.ts'
 
 /** A model whose runs answer and end when they are told to. */
 interface HandRun {
@@ -54,8 +55,8 @@ async function settledServer (t: Test, cost: Cost, { limiter = memoryLimiter({ n
     run: async (_inputs: unknown, { ended = () => undefined }: { ended?: (run: MeasuredRun) => void } = {}) => await new Promise((resolve, reject) => {
       runs.push({ answer: () => { resolve({ outputs: {}, computeMs: 0 }) }, fail: reject, end: ended })
     })
-  } as unknown as ModelHandle
-  app.decorate('models', { find: () => handle, list: () => [handle] })
+  } as unknown as ModelVersion
+  app.decorate('models', servedModels({ find: () => handle, list: () => [handle] }))
   app.decorateRequest('model', null)
   const noted: Limiter = {
     consume: (request) => limiter.consume(request),

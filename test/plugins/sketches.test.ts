@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { sketcher } from '../../src/audit/watch/sketch.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelHandle } from '../../src/plugins/model-handle.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { modelFor } from '../../src/plugins/request-work.ts'
 import { model, param } from '../../src/plugins/resource.ts'

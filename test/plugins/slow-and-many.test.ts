@@ -6,12 +6,13 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { startSession, type ModelSession } from '../../src/model/session.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
-import type { ModelHandle } from '../../src/plugins/models.ts'
+import type { ModelVersion } from '../../src/plugins/model-handle.ts'
 import { holdUntil } from '../../src/plugins/request-work.ts'
 import { fixed, model } from '../../src/plugins/resource.ts'
 import { slowModel } from '../helpers/onnx.ts'
 import { headersOf, heldServer, slotOptions, type HeldServer } from '../helpers/slots.ts'
 import { until } from '../helpers/until.ts'
+import { servedModels } from '../helpers/served-models.ts'
 
 const { authorization = '' } = headersOf('acme/ann')
 
@@ -90,13 +91,13 @@ t.test('who asks and leaves again and again frees no slot: the handler goes on u
 async function slowServer (t: Test): Promise<{ readonly app: FastifyInstance, readonly session: ModelSession, readonly infer: string }> {
   const files = new Map([['model.onnx', new Uint8Array(slowModel(256, 60))]])
   const session = await startSession({ files, externalData: [], zero: async () => undefined }, { queueLimit: 8, timeoutMs: 60_000, threads: 1 })
-  const handle = { id: 'slow', attributes: { org: 'acme' }, run: async (...asked: Parameters<ModelSession['run']>) => await session.run(...asked) } as unknown as ModelHandle
+  const handle = { id: 'slow', attributes: { org: 'acme' }, run: async (...asked: Parameters<ModelSession['run']>) => await session.run(...asked) } as unknown as ModelVersion
   const app = Fastify()
   t.teardown(async () => {
     await app.close()
     await session.close()
   })
-  app.decorate('models', { find: () => handle, list: () => [handle] })
+  app.decorate('models', servedModels({ find: () => handle, list: () => [handle] }))
   app.decorateRequest('model', null)
   await app.register(modelGuard, slotOptions({ concurrency: { 'principal-model': 2 } }))
   app.post('/slow', { config: { access: { action: 'predict', resource: model(fixed('slow')) } } }, async (request) => {

@@ -120,7 +120,6 @@ t.test('the reference server', async (t) => {
   })
 
   t.test('a model whose thread is gone is not ready, and the server neither', async (t) => {
-    const models = { ...app.models }
     const [handle] = app.models.list()
     if (handle === undefined) throw new Error('there is no model')
     const gone = { ...handle, ready: false }
@@ -131,7 +130,8 @@ t.test('the reference server', async (t) => {
       t.equal(response.headers.get('retry-after'), '1')
       t.same(await response.json(), body)
     }
-    Object.assign(app.models, models)
+    for (const name of ['find', 'list']) Reflect.deleteProperty(app.models, name)
+    t.same(await (await fetch(`${url}/v2/health/ready`)).json(), { ready: true })
   })
 
   t.test('an unknown model or version is 403 to whom the policy does not allow it, 404 to whom it does', async (t) => {

@@ -77,3 +77,9 @@ t.test('half-precision floats travel as binary data only', async (t) => {
   t.same(Buffer.from(strings.body).subarray(-5), Buffer.from([1, 0, 0, 0, 0x73]))
   t.throws(() => writeInferResponse(outputs, { modelName: 'm', modelVersion: '1', request: asked(['toString'], true) }), { message: /no output "toString"/ })
 })
+
+t.test('a request says how many microseconds it gives the model', async (t) => {
+  const read = (timeout?: unknown): number | undefined => readInferRequest({ json: { inputs: [], parameters: { timeout } }, binary: new Uint8Array() }).timeoutMs
+  t.same([undefined, 0, 1, 1000, 1001, 30_000_000, 2 ** 53 - 1].map(read), [undefined, undefined, 1, 1, 2, 30_000, 2 ** 31 - 1])
+  for (const timeout of [-1, 0.5, '1000', null, 2 ** 53]) t.throws(() => read(timeout), { code: 'FMG_ERR_INPUT_INVALID', message: /parameters\.timeout must be a whole number of microseconds/ })
+})
