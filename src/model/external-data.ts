@@ -1,5 +1,5 @@
 import { guardError } from '../errors.ts'
-import { messagesIn } from './onnx-messages.ts'
+import { messagesIn, type Message } from './onnx-messages.ts'
 import { fieldsOf, malformed } from './protobuf.ts'
 
 // Fields of TensorProto and of StringStringEntryProto; data_location EXTERNAL is 1.
@@ -19,13 +19,7 @@ const initializerDepth = 2
  */
 export function externalLocations (model: Uint8Array): readonly string[] {
   const locations = new Set<string>()
-  for (const { kind, content, depth } of messagesIn(model)) {
-    if (kind !== 'tensor') continue
-    for (const location of locationsOf(content)) {
-      if (depth !== initializerDepth) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: 'model.onnx keeps a tensor outside of it that is no initializer of its own graph', reason: 'external-data' })
-      locations.add(location)
-    }
-  }
+  for (const message of messagesIn(model)) if (message.kind === 'tensor') for (const location of locationsOf(message)) locations.add(location)
   return [...locations]
 }
 
@@ -41,9 +35,9 @@ export function requireGiven (model: Uint8Array, given: readonly { readonly path
 /**
  * Where a tensor lies outside of the model. Entries count even where data_location does not say EXTERNAL: two halves of one message would be merged before they
  * are looked at.
- * @throws FMG_ERR_BUNDLE_INVALID when it lies outside and does not say where.
+ * @throws FMG_ERR_BUNDLE_INVALID when it lies outside and does not say where, or is anything but an initializer of the model's own graph.
  */
-export function locationsOf (tensor: Buffer): readonly string[] {
+export function locationsOf ({ content: tensor, depth }: Message): readonly string[] {
   const locations: string[] = []
   let isExternal = false
   let isLocated = false
@@ -56,5 +50,6 @@ export function locationsOf (tensor: Buffer): readonly string[] {
     for (const part of parts) if (part.field !== entryKey) locations.push(part.text)
   }
   if (isExternal && !isLocated) throw malformed('has a tensor outside of it that is nowhere')
+  if (isLocated && depth !== initializerDepth) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: 'model.onnx keeps a tensor outside of it that is no initializer of its own graph', reason: 'external-data' })
   return locations
 }

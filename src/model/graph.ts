@@ -39,7 +39,8 @@ export async function readGraph (model: Uint8Array): Promise<GraphFacts> {
   let producer = ''
   let largestTensor = 0
   let until = performance.now() + turnMs
-  for (const { kind, content, within } of messagesIn(model)) {
+  for (const message of messagesIn(model)) {
+    const { kind, content, within } = message
     if (performance.now() > until) {
       await nextTurn()
       until = performance.now() + turnMs
@@ -49,7 +50,7 @@ export async function readGraph (model: Uint8Array): Promise<GraphFacts> {
     if (kind === 'function') addFunction(functions, nameOf(content, { name: 1, domain: 10, overload: 13 }), bodyOf(content))
     if (kind === 'node') count(bodyOf(within), nameOf(content, { name: 4, domain: 7, overload: 8 }))
     if (kind === 'tensor' || kind === 'sparseTensor') largestTensor = Math.max(largestTensor, elementsOf(content, kind === 'tensor' ? 1 : 3))
-    if (kind === 'tensor') for (const location of locationsOf(content)) externalData.add(location)
+    if (kind === 'tensor') for (const location of locationsOf(message)) externalData.add(location)
   }
   const main = bodyOf(undefined)
   return { producer, opsets, operators: operatorsIn([...bodies.values()], functions), nodes: nodesOf(main, functions), largestTensor, externalData: [...externalData] }
