@@ -3,6 +3,8 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { isGuardError } from '../errors.ts'
 import { readBatch, type BatchOptions } from '../model/batching.ts'
+import { readBomGate, type BomGateOptions } from '../model/bom/bom-gate.ts'
+import { readGraphRules, type GraphRules } from '../model/graph-rules.ts'
 import { loadModel } from '../model/load-model.ts'
 import type { Manifest } from '../model/manifest.ts'
 import type { ModelSigner, Trust } from '../model/trust.ts'
@@ -55,6 +57,12 @@ export interface ModelsOptions {
    * that at boot are loaded for a rollback, or for whoever names them: of these one that is refused with FMG_ERR_MODEL_ROLLBACK is left out. Default: all are admitted.
    */
   readonly admit?: Admit
+  /** What a graph may ask of the runtime. */
+  readonly graph?: GraphRules | undefined
+  /** Looks at the bill of materials of every version. Default: none is looked at. What is found and does not refuse it is logged. */
+  readonly bom?: BomGateOptions | undefined
+  /** Bytes of the sealed files of a version. Default: half of the memory that this process may use. */
+  readonly maxModelBytes?: number | undefined
   /** Workers a version, each a thread with its own copy of the model. Default 1. */
   readonly workers?: number
   /** Threads of the runtime a worker. Default: one fewer than there are cores. */
@@ -81,6 +89,9 @@ const readOptions = object({
   keys: listOf(havingMethods<KeyProvider>('wrap', 'unwrap')),
   trust: anyThat((value): value is Trust => typeof value === 'object' && value !== null, 'whom to trust'),
   admit: withDefault(functionOf<Admit>(), () => undefined),
+  graph: readGraphRules,
+  bom: optional(readBomGate),
+  maxModelBytes: optional(integer({ min: 1 })),
   workers: withDefault(integer({ min: 1, max: 64 }), 1),
   threads: optional(integer({ min: 1 })),
   maxWorkerBytes: optional(integer({ min: 1 })),
@@ -96,7 +107,7 @@ const readOptions = object({
  */
 export const models = fp(async function models (app: FastifyInstance, options: ModelsOptions): Promise<void> {
   checkOrder(app, 'models')
-  const { models: wanted, keys, trust, admit, maxVersions, canaryKey = randomBytes(32), ...sessionOptions } = readOptions(options, 'models')
+  const { models: wanted, keys, trust, admit, graph, bom, maxModelBytes: maxBytes, maxVersions, canaryKey = randomBytes(32), ...sessionOptions } = readOptions(options, 'models')
   const open: RegistryOptions['open'] = async (id, directory, place) => {
     const { canary, batch } = wanted[id] ?? {}
     const named = { model: id, version: '' }
@@ -104,8 +115,9 @@ export const models = fp(async function models (app: FastifyInstance, options: M
       // Whom a canary chooses has not named it.
       await admit(manifest, signer, manifest.version === canary?.version ? 'serving' : place)
     }
-    const loaded = await loadModel({ directory, keys, trust, admit: judge, expectName: id }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
+    const loaded = await loadModel({ directory, keys, trust, graph, bom, maxBytes, admit: judge, expectName: id }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
     named.version = loaded.manifest.version
+    if (loaded.findings.length > 0) app.log.warn({ ...named, findings: loaded.findings }, 'found in a bill of materials')
     app.log.info({ ...named, digest: loaded.statementDigest, signer: loaded.signer }, 'model loaded')
     return loaded
   }

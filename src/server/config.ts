@@ -10,7 +10,6 @@ import { readMaxLifetimeDays } from '../authn/key-terms.ts'
 import { readUrl } from '../bounded-fetch.ts'
 import { readNamedFile } from '../files.ts'
 import type { Approval } from '../approval.ts'
-import { readBatch } from '../model/batching.ts'
 import { readBackoff, type BackoffOptions } from '../limits/block.ts'
 import { leaseShape, type LeasedLimiterOptions } from '../limits/leased-limiter.ts'
 import { loadShape, type LoadControlOptions } from '../limits/load-control.ts'
@@ -19,8 +18,9 @@ import { readEvents } from '../plugins/event-classes.ts'
 import { watchShape } from '../audit/watch/watch-options.ts'
 import { readReactions } from '../plugins/anomaly-options.ts'
 import { readMode } from '../plugins/refusal.ts'
-import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read, type Reader } from '../options.ts'
+import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
 import { parseYaml } from '../yaml-text.ts'
+import { modelsInFolder, readModelsConfig } from './models-config.ts'
 import { readRedisPlace, withFiles } from './redis-place.ts'
 import { readSinks } from './sinks.ts'
 
@@ -199,26 +199,7 @@ const readConfig = object({
     /** Days of the log that the rules learn from when the server starts. Default 28; 0 for none. */
     learnDays: withDefault(integer({ min: 0, max: 366 }), 28)
   }),
-  models: allOptional({
-    /** Who may sign models, as `readTrustFile` reads it, in place of this server's own signing key. Without it the example model is made and served. */
-    trustFile: optional(string()),
-    /** By model, a version that may be loaded although a newer one was: a deliberate rollback. Default none. */
-    allowRollback: withDefault(recordOf(string()), {}),
-    timeoutMs: withDefault(integer({ min: 1 }), 30_000),
-    queueLimit: withDefault(integer({ min: 1 }), 64),
-    /** Threads that run a version side by side, each with its own copy of the model. */
-    workers: withDefault(integer({ min: 1, max: 64 }), 1),
-    /** Bytes of JavaScript memory above which such a thread is replaced. Default: no bound. */
-    maxWorkerBytes: optional(integer({ min: 1 })),
-    /** Runs after which it is replaced. Default: no bound. */
-    maxWorkerRuns: optional(integer({ min: 1 })),
-    /** Versions of one model that may be loaded at once. */
-    maxVersions: withDefault(integer({ min: 1, max: 64 }), 4),
-    /** Models whose requests run together, by name: as in {@link BatchOptions}. Default: none. */
-    batch: withDefault(recordOf(readBatch), {}),
-    /** With it a prediction costs one unit for each millisecond that the model ran, and so many are charged before. Default: a prediction costs one unit. */
-    reserveMs: optional(integer({ min: 1 }))
-  }),
+  models: readModelsConfig,
   /** Largest request body. Default 64 MiB. */
   maxBodyBytes: withDefault(integer({ min: 1 }), 67_108_864)
 })
@@ -245,7 +226,7 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
     ...config,
     data: inFolder(config.data),
     audit: { ...audit, knownCheckpointFile: mapped(audit.knownCheckpointFile, inFolder) },
-    models: { ...models, trustFile: mapped(models.trustFile, inFolder) },
+    models: modelsInFolder(models, inFolder),
     anomaly: { ...anomaly, sketchKeyFile: mapped(anomaly.sketchKeyFile, inFolder), webhook: mapped(anomaly.webhook, ({ url, secretFile }) => ({ url, secretFile: inFolder(secretFile) })) },
     redis: mapped(config.redis, (place) => withFiles(place, inFolder)),
     policy: mapped(config.policy, inFolder),

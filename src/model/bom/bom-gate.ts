@@ -1,5 +1,5 @@
 import { guardError } from '../../errors.ts'
-import { boolean, listOf, object, oneOf, optional, string, withDefault } from '../../options.ts'
+import { boolean, listOf, object, oneOf, optional, string, withDefault, type Reader } from '../../options.ts'
 import { manifestName } from '../manifest.ts'
 import type { Statement } from '../statement.ts'
 import { judgeAdvisory, readAdvisories, type Advisory } from './advisory.ts'
@@ -41,7 +41,8 @@ export interface BomGate {
   check (bom: Uint8Array | undefined, statement: Pick<Statement, 'files' | 'hash'>): Promise<readonly BomFinding[]>
 }
 
-const readOptions = object({
+/** @throws FMG_ERR_OPTION_INVALID */
+export const readBomOptions = object({
   gate: withDefault(oneOf('refuse', 'warn'), 'refuse'),
   required: withDefault(boolean, true),
   vulnerabilities: optional(string()),
@@ -50,7 +51,12 @@ const readOptions = object({
 
 /** @throws FMG_ERR_OPTION_INVALID */
 export function bomGate (options: BomGateOptions = {}): BomGate {
-  const { gate, required, vulnerabilities, vex } = readOptions(options, 'bom')
+  return readBomGate(options, 'bom')
+}
+
+/** A gate from its options. */
+export const readBomGate: Reader<BomGate> = (value, path) => {
+  const { gate, required, vulnerabilities, vex } = readBomOptions(value, path)
   return {
     async check (bytes, statement) {
       const findings = bytes === undefined ? missing(required) : await look(bytes, statement)
