@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
+import { guardError } from '../errors.ts'
 import type { SealingKey } from './cobblestone.ts'
 import { nodeNames, partsOfBytes } from './digest.ts'
 import { withFile } from './folder.ts'
+import { sharedMemory } from './memory.ts'
 import { startOpenThreads, type OpenThreads } from './open-threads.ts'
-import { openTogether, sharedMemory, type LargeFile } from './open-together.ts'
+import { openTogether, type LargeFile } from './open-together.ts'
 import type { OnProgress } from './progress.ts'
 import { fileContext, sealedName } from './sealed-bundle.ts'
 import { fileSource } from './sealed-source.ts'
@@ -18,6 +20,8 @@ export interface FileOpening {
   readonly dataKey: Uint8Array
   /** How many threads open large files; with 0, this one does. */
   readonly threads: number
+  /** How many bytes all files may have together. */
+  readonly maxBytes: number
   readonly onProgress: OnProgress
 }
 
@@ -33,6 +37,7 @@ export class FileOpener {
   readonly files = new Map<string, Uint8Array>()
   readonly #opening: FileOpening
   #threads: OpenThreads | undefined
+  #bytes = 0
 
   constructor (opening: FileOpening) {
     this.#opening = opening
@@ -67,6 +72,7 @@ export class FileOpener {
     const { name } = file
     return await withFile(directory, sealedName(name), async ({ handle, bytes }) => {
       if (bytes >= leastTogether && threads > 0) return undefined
+      this.#requireRoom(bytes)
       const plain = await unseal(fileSource(sealedName(name), handle, bytes), this.#sealing(file))
       this.files.set(name, plain)
       requireLength(file, plain.length)
@@ -85,6 +91,7 @@ export class FileOpener {
   async #prove<T> (file: SignedFile, use: (large: LargeFile) => Promise<T>): Promise<T> {
     const { name } = file
     return await withFile(this.#opening.directory, sealedName(name), async ({ handle, bytes }) => {
+      this.#requireRoom(bytes)
       const proven = await proveLength(fileSource(sealedName(name), handle, bytes), this.#sealing(file), sharedMemory)
       this.files.set(name, proven.plain)
       try {
@@ -94,6 +101,12 @@ export class FileOpener {
         proven.keys.secret.fill(0)
       }
     })
+  }
+
+  /** Counts sealed bytes: a little more than they will be. */
+  #requireRoom (bytes: number): void {
+    this.#bytes += bytes
+    if (this.#bytes > this.#opening.maxBytes) throw guardError('FMG_ERR_MODEL_REFUSED', { detail: `it has more than ${this.#opening.maxBytes} bytes`, reason: 'model-size' })
   }
 
   async #openTogether (large: readonly LargeFile[]): Promise<void> {

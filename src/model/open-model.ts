@@ -1,5 +1,5 @@
 import { guardError } from '../errors.ts'
-import { integer, withDefault } from '../options.ts'
+import { integer, object, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import type { BomFinding, BomGate } from './bom/bom-gate.ts'
 import { bomName } from './bom/bom.ts'
@@ -8,6 +8,7 @@ import { listFiles, readSmallFile, requireExactly } from './folder.ts'
 import { checkGraph, readGraphRules, type GraphRules, type ReadGraphRules } from './graph-rules.ts'
 import { readGraph, type GraphFacts } from './graph.ts'
 import { manifestName, readManifest, type Manifest } from './manifest.ts'
+import { memoryOfProcess } from './memory.ts'
 import { defaultThreads, FileOpener } from './open-files.ts'
 import type { OnProgress } from './progress.ts'
 import { bundleNames, keyContext, modelName, readBundleEnvelope, signedFile } from './sealed-bundle.ts'
@@ -42,11 +43,16 @@ export interface OpenModelOptions {
   readonly graph?: GraphRules | undefined
   /** Looks at the bill of materials, before the graph and the data are decrypted. */
   readonly bom?: BomGate | undefined
+  /**
+   * Bytes that all files together may have: a larger model is refused before any of the memory is used. A session takes as much again. Default: the
+   * memory that this process can have.
+   */
+  readonly maxBytes?: number | undefined
   /** Is told how far each file is, in bytes of plaintext: when it is open, and about every 16 MiB of a large one. Must not throw. */
   readonly onProgress?: OnProgress
 }
 
-const readThreads = withDefault(integer({ min: 0, max: 64 }), defaultThreads)
+const readBounds = object({ threads: withDefault(integer({ min: 0, max: 64 }), defaultThreads), maxBytes: withDefault(integer({ min: 1 }), memoryOfProcess()) })
 
 /** A model whose every byte was signed for, in memory. */
 export interface OpenedModel {
@@ -72,10 +78,11 @@ export interface OpenedModel {
  * @throws FMG_ERR_MODEL_TAMPERED when a file is missing, too many, changed, from another model, or not the model asked for.
  * @throws FMG_ERR_MODEL_REFUSED when it is larger than allowed (reason `model-size`), its graph uses what is not allowed (`operator`, `graph-size`), or of what `bom` finds.
  * @throws FMG_ERR_KEY_UNAVAILABLE when no key that opens it can be reached.
+ * @throws FMG_ERR_MODEL_FAILED when there is no memory for it, or a thread ended.
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, keys, trust, onProgress = () => undefined } = options
-  const threads = readThreads(options.threads, 'openModel.threads')
+  const bounds = readBounds({ threads: options.threads, maxBytes: options.maxBytes }, 'openModel')
   const rules = readGraphRules(options.graph, 'openModel.graph')
   const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
   const { statement } = verified
@@ -83,7 +90,7 @@ export async function openModel (options: OpenModelOptions): Promise<OpenedModel
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   requireExactly(await listFiles(directory), bundleNames(statement))
   const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
-  const opener = new FileOpener({ directory, statement, dataKey, threads, onProgress })
+  const opener = new FileOpener({ directory, statement, dataKey, ...bounds, onProgress })
   try {
     return await openFiles(opener, verified, { ...options, rules })
   } finally {
