@@ -24,15 +24,14 @@ export async function logAsync (folder: string, seconds: number): Promise<Writte
   const start = performance.now()
   let index = 0
   let records = 0
-  let isFull = false
-  const count = (error: Error | null): void => {
-    isFull = error !== null
-    if (!isFull) records++
+  const append = (): boolean => {
+    const before = records
+    log.append(recordOf(index++), (error) => { if (error === null) records++ })
+    return records > before
   }
   while (performance.now() - start < seconds * 1000) {
-    isFull = false
     // As much as fits into what may wait.
-    for (let turn = 0; turn < turnRecords && !isFull; turn++) log.append(recordOf(index++), count)
+    for (let turn = 0; turn < turnRecords && append(); turn++);
     await nextTurn()
   }
   await log.checkpoint()

@@ -106,6 +106,17 @@ t.test('a version that fails to load leaves the others serving, and says why', a
   t.equal(app.models.find('another'), null)
 })
 
+t.test('a version whose graph or bill of materials is refused is not loaded, and what is only found is logged', async (t) => {
+  const { app, versions: [, second = ''], states } = await serve(t, 2, { graph: { operators: ['Add'] }, bom: { gate: 'warn' } })
+  const logged: unknown[] = []
+  app.log.warn = (found: unknown) => { logged.push(found) }
+  await app.models.load('fraud', second)
+  t.match(logged, [{ model: 'fraud', version: '2', findings: [{ kind: 'missing' }] }])
+  t.same(states(), { 1: 'current', 2: 'loaded' })
+  for (const refusing of [{ graph: { operators: ['Mul'] } }, { bom: {} }, { maxModelBytes: 10 }]) await t.rejects(serve(t, 1, refusing), { code: 'FMG_ERR_MODEL_REFUSED' })
+  await t.rejects(serve(t, 1, { bom: { gate: 'off' } as object }), { code: 'FMG_ERR_OPTION_INVALID', message: /models\.bom\.gate/ })
+})
+
 t.test('what may not be changed is a conflict, and what is not loaded unknown', async (t) => {
   const { app, versions: [first = '', second = '', third = ''], states } = await serve(t, 3, { maxVersions: 2 })
   await t.rejects(app.models.load('fraud', first), { code: 'FMG_ERR_MODEL_CONFLICT', reason: 'version-loaded' })
