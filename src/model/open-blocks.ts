@@ -118,7 +118,7 @@ class BlockOpener {
     for (;;) {
       const index = Atomics.add(control, rangesTaken, 1)
       const range = ranges[index]
-      if (range === undefined || this.#isStopped) break
+      if (range === undefined) break
       digests.push([index, this.#hash(range)])
     }
     while (!this.#isStopped && this.#openAny());

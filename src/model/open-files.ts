@@ -2,8 +2,9 @@ import { availableParallelism } from 'node:os'
 import type { SealingKey } from './cobblestone.ts'
 import { nodeNames, partsOfBytes } from './digest.ts'
 import { withFile } from './folder.ts'
+import { sharedMemory } from './memory.ts'
 import { startOpenThreads, type OpenThreads } from './open-threads.ts'
-import { openTogether, sharedMemory, type LargeFile } from './open-together.ts'
+import { openTogether, type LargeFile } from './open-together.ts'
 import type { OnProgress } from './progress.ts'
 import { fileContext, sealedName } from './sealed-bundle.ts'
 import { fileSource } from './sealed-source.ts'
@@ -69,7 +70,6 @@ export class FileOpener {
       if (bytes >= leastTogether && threads > 0) return undefined
       const plain = await unseal(fileSource(sealedName(name), handle, bytes), this.#sealing(file))
       this.files.set(name, plain)
-      requireLength(file, plain.length)
       requireParts(file, await partsOfBytes(plain, statement))
       onProgress({ name, bytes: plain.length, totalBytes: plain.length })
       return plain

@@ -78,6 +78,7 @@ export interface OpenedModel {
  * @throws FMG_ERR_MODEL_TAMPERED when a file is missing, too many, changed, from another model, or not the model asked for.
  * @throws FMG_ERR_MODEL_REFUSED when it is larger than allowed (reason `model-size`), its graph uses what is not allowed (`operator`, `graph-size`), or of what `bom` finds.
  * @throws FMG_ERR_KEY_UNAVAILABLE when no key that opens it can be reached.
+ * @throws FMG_ERR_MODEL_FAILED when there is no memory for it, or a thread ended.
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, keys, trust, onProgress = () => undefined } = options

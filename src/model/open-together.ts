@@ -1,5 +1,6 @@
 import { guardError, type GuardError } from '../errors.ts'
 import { controlSlots, countBlocks, opened, type HashedRange, type JobFile, type OpenedShare, type OpenFault, type OpenJob } from './open-blocks.ts'
+import { sharedMemory } from './memory.ts'
 import type { OpenThreads } from './open-threads.ts'
 import type { OnProgress } from './progress.ts'
 import { blockBytes } from './sealed-chunk.ts'
@@ -10,18 +11,6 @@ import type { ProvenFile } from './unseal.ts'
 /** A signed file whose sealed length is proven. */
 export interface LargeFile extends SignedFile {
   readonly proven: ProvenFile<SealedFileSource>
-}
-
-/**
- * Memory that several threads see.
- * @throws FMG_ERR_MODEL_FAILED when there is not so much.
- */
-export function sharedMemory (bytes: number): Uint8Array {
-  try {
-    return new Uint8Array(new SharedArrayBuffer(bytes))
-  } catch (cause) {
-    throw guardError('FMG_ERR_MODEL_FAILED', { reason: 'memory', cause })
-  }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { deriveKeys, saltBytes, type FileKeys, type SealingKey } from './cobblestone.ts'
+import { ownMemory } from './memory.ts'
 import { blockChunks, chunkBytes, headerBytes, openChunk, openChunks, sealedChunkBytes } from './sealed-chunk.ts'
 import { chunkChanged, countChunks, readExactly, tampered, type SealedSource } from './sealed-source.ts'
 
@@ -18,7 +19,7 @@ export interface ProvenFile<Source extends SealedSource = SealedSource> {
 /**
  * Verifies a file's header, then its last chunk, and only then takes memory: a length is nobody's word before.
  * @param allocate gives memory for so many bytes.
- * @throws FMG_ERR_MODEL_TAMPERED as `unseal` does.
+ * @throws as `unseal` does.
  */
 export async function proveLength<Source extends SealedSource> (source: Source, sealing: SealingKey, allocate: (bytes: number) => Uint8Array): Promise<ProvenFile<Source>> {
   const fullChunks = countChunks(source) - 1
@@ -46,10 +47,11 @@ export async function proveLength<Source extends SealedSource> (source: Source, 
  * Pauses between blocks; takes memory only after the last chunk has proved the length.
  * @throws FMG_ERR_MODEL_TAMPERED, with reason `sealed-length` (cut, or longer than it was), `sealed-key` (another key or context,
  * or a changed header) or `sealed-chunk` (changed, moved, dropped or added chunks).
+ * @throws FMG_ERR_MODEL_FAILED when there is not so much memory in one piece.
  * @throws FMG_ERR_OPTION_INVALID for a key that is not 32 bytes.
  */
 export async function unseal (source: SealedSource, sealing: SealingKey): Promise<Uint8Array> {
-  const proven = await proveLength(source, sealing, (bytes) => new Uint8Array(bytes))
+  const proven = await proveLength(source, sealing, ownMemory)
   try {
     await openRest(proven)
     return proven.plain

@@ -14,8 +14,8 @@ export interface LargeRun {
   readonly peakBytes: number
   /** The longest time between two turns of the main thread's event loop, less the millisecond that a timer takes. */
   readonly delayMs: number
-  /** The same less the time for which the thread could have run, and others had the cores. */
-  readonly ownDelayMs: number
+  /** The most that the main thread computed between two turns: what it delays by itself, whoever else has the cores. */
+  readonly turnMs: number
   readonly openMs: number
   readonly startMs: number
   readonly runMs: number
@@ -31,12 +31,12 @@ const delays = watchEventLoop()
 const opened = await timed(async () => await openModel({ directory, keys, trust, expectName: 'large' }))
 const session = await timed(async () => await startSession(opened.result, { queueLimit: 1, timeoutMs: 600_000 }))
 const ran = await timed(async () => await session.result.run({ x: { datatype: 'FP32', shape: [1, Number(rows)], data: input } }))
-const { delayMs, ownDelayMs } = delays.stop()
+const { delayMs, turnMs } = delays.stop()
 const [, peakKb = ''] = /VmHWM:\s+(\d+) kB/.exec(await readFile('/proc/self/status', 'utf8')) ?? []
 const run: LargeRun = {
   peakBytes: Number(peakKb) * 1024,
   delayMs,
-  ownDelayMs,
+  turnMs,
   openMs: opened.tookMs,
   startMs: session.tookMs,
   runMs: ran.tookMs,
@@ -51,18 +51,17 @@ async function timed<T> (work: () => Promise<T>): Promise<{ readonly result: T, 
   return { result, tookMs: performance.now() - start }
 }
 
-function watchEventLoop (): { stop (): Pick<LargeRun, 'delayMs' | 'ownDelayMs'> } {
-  // proc(5), schedstat: the second figure is how many nanoseconds the main thread waited for a core.
+function watchEventLoop (): { stop (): Pick<LargeRun, 'delayMs' | 'turnMs'> } {
+  // proc(5), schedstat: the first figure is how many nanoseconds the main thread had a core.
   const schedstat = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r')
   const text = Buffer.alloc(128)
-  const waited = (): number => Number(text.toString('latin1', 0, readSync(schedstat, text, 0, text.length, 0)).split(' ')[1]) / 1e6
-  const longest = { delayMs: 0, ownDelayMs: 0 }
-  let last = { at: performance.now(), waited: waited() }
+  const read = (): { at: number, onCore: number } => ({ at: performance.now(), onCore: parseInt(text.toString('latin1', 0, readSync(schedstat, text, 0, text.length, 0))) / 1e6 })
+  const longest = { delayMs: 0, turnMs: 0 }
+  let last = read()
   const timer = setInterval(() => {
-    const now = { at: performance.now(), waited: waited() }
-    const delay = now.at - last.at - 1
-    longest.delayMs = Math.max(longest.delayMs, delay)
-    longest.ownDelayMs = Math.max(longest.ownDelayMs, delay - (now.waited - last.waited))
+    const now = read()
+    longest.delayMs = Math.max(longest.delayMs, now.at - last.at - 1)
+    longest.turnMs = Math.max(longest.turnMs, now.onCore - last.onCore)
     last = now
   }, 1)
   return {
