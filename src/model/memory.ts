@@ -1,4 +1,3 @@
-import { totalmem } from 'node:os'
 import { guardError } from '../errors.ts'
 
 /**
@@ -23,9 +22,4 @@ function take (allocate: () => Uint8Array): Uint8Array {
   } catch (cause) {
     throw guardError('FMG_ERR_MODEL_FAILED', { reason: 'memory', cause })
   }
-}
-
-/** Bytes that this process can have at most, by its machine and by the limits set to it, as far as they are known. */
-export function memoryOfProcess (): number {
-  return Math.min(...[process.constrainedMemory(), totalmem()].filter((bytes) => bytes > 0))
 }

@@ -75,7 +75,6 @@ export class FileOpener {
       this.#requireRoom(bytes)
       const plain = await unseal(fileSource(sealedName(name), handle, bytes), this.#sealing(file))
       this.files.set(name, plain)
-      requireLength(file, plain.length)
       requireParts(file, await partsOfBytes(plain, statement))
       onProgress({ name, bytes: plain.length, totalBytes: plain.length })
       return plain

@@ -25,7 +25,7 @@ export async function openTogether (threads: OpenThreads, files: readonly LargeF
   try {
     const placed = placeFiles(files, secrets)
     const job = jobOf(placed, hash)
-    const tell = (): void => { for (const { name, file } of placed) onProgress({ name, bytes: openedBytes(job, file), totalBytes: file.plain.length }) }
+    const tell = tellOf(job, placed, onProgress)
     const shares = await threads.run(job, tell)
     requireOpened(job, shares)
     const digests = new Map(shares.flatMap((share) => share.digests.map(([range, digest]) => [job.ranges[range], digest])))
@@ -71,6 +71,19 @@ function sharedNumbers (count: number): Int32Array {
 function openedBytes ({ blocks }: OpenJob, { firstBlock, fullChunks, plain }: JobFile): number {
   const states = blocks.subarray(firstBlock, firstBlock + countBlocks(fullChunks))
   return Math.min(plain.length, states.reduce((sum, state) => state === opened ? sum + blockBytes : sum, 0))
+}
+
+/** Tells of the files that went on since it was last called. */
+function tellOf (job: OpenJob, placed: readonly PlacedFile[], onProgress: OnProgress): () => void {
+  const told = new Map<string, number>()
+  return () => {
+    for (const { name, file } of placed) {
+      const bytes = openedBytes(job, file)
+      if (told.get(name) === bytes) continue
+      told.set(name, bytes)
+      onProgress({ name, bytes, totalBytes: file.plain.length })
+    }
+  }
 }
 
 function requireOpened ({ blocks }: OpenJob, shares: readonly OpenedShare[]): void {

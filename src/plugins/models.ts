@@ -12,6 +12,7 @@ import type { WorkerEvent } from '../model/worker-pool.ts'
 import { anyThat, functionOf, havingMethods, integer, listOf, object, optional, recordOf, string, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { readCanary, type CanaryOptions } from './canary.ts'
+import { logProgress } from './load-progress.ts'
 import type { Models } from './loaded-models.ts'
 import type { ModelHandle } from './model-handle.ts'
 import { noteReplies } from './model-hold.ts'
@@ -115,7 +116,7 @@ export const models = fp(async function models (app: FastifyInstance, options: M
       // Whom a canary chooses has not named it.
       await admit(manifest, signer, manifest.version === canary?.version ? 'serving' : place)
     }
-    const loaded = await loadModel({ directory, keys, trust, graph, bom, maxBytes, admit: judge, expectName: id }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
+    const loaded = await loadModel({ directory, keys, trust, graph, bom, maxBytes, admit: judge, expectName: id, onProgress: logProgress(app.log, id) }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
     named.version = loaded.manifest.version
     if (loaded.findings.length > 0) app.log.warn({ ...named, findings: loaded.findings }, 'found in a bill of materials')
     app.log.info({ ...named, digest: loaded.statementDigest, signer: loaded.signer }, 'model loaded')
