@@ -20,6 +20,7 @@ export { models, type ModelOptions, type ModelsOptions } from './plugins/models.
 export type { ModelHandle, ModelVersion, VersionState } from './plugins/model-handle.ts'
 export type { ModelChange, ModelChangeAuthor, Models } from './plugins/loaded-models.ts'
 export type { Canary, CanaryOptions } from './plugins/canary.ts'
+export { recordModelChanges, type ModelChangesOptions } from './plugins/model-changes.ts'
 export { recordLimitChanges, type LimitChangesOptions } from './plugins/limit-changes.ts'
 export { rateLimit, type RateLimitOptions } from './plugins/rate-limit.ts'
 export type { Cost, ForeseenCost, MeasuredCost } from './plugins/route-rules.ts'
