@@ -1,5 +1,4 @@
 import { availableParallelism } from 'node:os'
-import { guardError } from '../errors.ts'
 import type { SealingKey } from './cobblestone.ts'
 import { nodeNames, partsOfBytes } from './digest.ts'
 import { withFile } from './folder.ts'
@@ -20,8 +19,6 @@ export interface FileOpening {
   readonly dataKey: Uint8Array
   /** How many threads open large files; with 0, this one does. */
   readonly threads: number
-  /** How many bytes all files may have together. */
-  readonly maxBytes: number
   readonly onProgress: OnProgress
 }
 
@@ -37,7 +34,6 @@ export class FileOpener {
   readonly files = new Map<string, Uint8Array>()
   readonly #opening: FileOpening
   #threads: OpenThreads | undefined
-  #bytes = 0
 
   constructor (opening: FileOpening) {
     this.#opening = opening
@@ -72,7 +68,6 @@ export class FileOpener {
     const { name } = file
     return await withFile(directory, sealedName(name), async ({ handle, bytes }) => {
       if (bytes >= leastTogether && threads > 0) return undefined
-      this.#requireRoom(bytes)
       const plain = await unseal(fileSource(sealedName(name), handle, bytes), this.#sealing(file))
       this.files.set(name, plain)
       requireParts(file, await partsOfBytes(plain, statement))
@@ -90,7 +85,6 @@ export class FileOpener {
   async #prove<T> (file: SignedFile, use: (large: LargeFile) => Promise<T>): Promise<T> {
     const { name } = file
     return await withFile(this.#opening.directory, sealedName(name), async ({ handle, bytes }) => {
-      this.#requireRoom(bytes)
       const proven = await proveLength(fileSource(sealedName(name), handle, bytes), this.#sealing(file), sharedMemory)
       this.files.set(name, proven.plain)
       try {
@@ -100,12 +94,6 @@ export class FileOpener {
         proven.keys.secret.fill(0)
       }
     })
-  }
-
-  /** Counts sealed bytes: a little more than they will be. */
-  #requireRoom (bytes: number): void {
-    this.#bytes += bytes
-    if (this.#bytes > this.#opening.maxBytes) throw guardError('FMG_ERR_MODEL_REFUSED', { detail: `it has more than ${this.#opening.maxBytes} bytes`, reason: 'model-size' })
   }
 
   async #openTogether (large: readonly LargeFile[]): Promise<void> {

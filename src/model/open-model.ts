@@ -1,5 +1,8 @@
+import { stat } from 'node:fs/promises'
+import { totalmem } from 'node:os'
+import path from 'node:path'
 import { guardError } from '../errors.ts'
-import { integer, object, withDefault } from '../options.ts'
+import { integer, withDefault } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import type { BomFinding, BomGate } from './bom/bom-gate.ts'
 import { bomName } from './bom/bom.ts'
@@ -8,10 +11,9 @@ import { listFiles, readSmallFile, requireExactly } from './folder.ts'
 import { checkGraph, readGraphRules, type GraphRules, type ReadGraphRules } from './graph-rules.ts'
 import { readGraph, type GraphFacts } from './graph.ts'
 import { manifestName, readManifest, type Manifest } from './manifest.ts'
-import { memoryOfProcess } from './memory.ts'
 import { defaultThreads, FileOpener } from './open-files.ts'
 import type { OnProgress } from './progress.ts'
-import { bundleNames, keyContext, modelName, readBundleEnvelope, signedFile } from './sealed-bundle.ts'
+import { bundleNames, keyContext, modelName, readBundleEnvelope, sealedName, signedFile } from './sealed-bundle.ts'
 import { checkSignerClaims } from './signer-claims.ts'
 import type { Statement } from './statement.ts'
 import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
@@ -43,16 +45,14 @@ export interface OpenModelOptions {
   readonly graph?: GraphRules | undefined
   /** Looks at the bill of materials, before the graph and the data are decrypted. */
   readonly bom?: BomGate | undefined
-  /**
-   * Bytes that all files together may have: a larger model is refused before any of the memory is used. A session takes as much again. Default: the
-   * memory that this process can have.
-   */
+  /** Bytes of all its files together, as they are sealed: looked at before any key is asked for. Default: half of the memory that this process may use. */
   readonly maxBytes?: number | undefined
   /** Is told how far each file is, in bytes of plaintext: when it is open, and about every 16 MiB of a large one. Must not throw. */
   readonly onProgress?: OnProgress
 }
 
-const readBounds = object({ threads: withDefault(integer({ min: 0, max: 64 }), defaultThreads), maxBytes: withDefault(integer({ min: 1 }), memoryOfProcess()) })
+const readThreads = withDefault(integer({ min: 0, max: 64 }), defaultThreads)
+const readMaxBytes = withDefault(integer({ min: 1 }), defaultMaxBytes())
 
 /** A model whose every byte was signed for, in memory. */
 export interface OpenedModel {
@@ -82,15 +82,17 @@ export interface OpenedModel {
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
   const { directory, keys, trust, onProgress = () => undefined } = options
-  const bounds = readBounds({ threads: options.threads, maxBytes: options.maxBytes }, 'openModel')
+  const threads = readThreads(options.threads, 'openModel.threads')
+  const maxBytes = readMaxBytes(options.maxBytes, 'openModel.maxBytes')
   const rules = readGraphRules(options.graph, 'openModel.graph')
   const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
   const { statement } = verified
   if (options.expectDigest !== undefined && options.expectDigest !== statement.digest) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'another model has taken its place', reason: 'another-model' })
   for (const name of [manifestName, modelName]) signedFile(statement, name)
   requireExactly(await listFiles(directory), bundleNames(statement))
+  await requireSize(directory, statement, maxBytes)
   const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
-  const opener = new FileOpener({ directory, statement, dataKey, ...bounds, onProgress })
+  const opener = new FileOpener({ directory, statement, dataKey, threads, onProgress })
   try {
     return await openFiles(opener, verified, { ...options, rules })
   } finally {
@@ -129,6 +131,17 @@ function requireName (manifest: Manifest, expected: string | undefined): void {
   if (expected !== undefined && manifest.name !== expected) {
     throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: `it is the model ${manifest.name}, not ${expected}`, reason: 'another-model' })
   }
+}
+
+/** Half of it: the runtime has a copy of its own. */
+function defaultMaxBytes (): number {
+  return Math.floor(Math.min(process.constrainedMemory() || Infinity, totalmem()) / 2)
+}
+
+async function requireSize (directory: string, { files }: Statement, maxBytes: number): Promise<void> {
+  let bytes = 0
+  for (const { name } of files) bytes += (await stat(path.join(directory, sealedName(name)))).size
+  if (bytes > maxBytes) throw guardError('FMG_ERR_MODEL_REFUSED', { detail: `it is of ${bytes} bytes, of ${maxBytes} that are allowed`, reason: 'model-size' })
 }
 
 function requireExternalData ({ externalData }: GraphFacts, { files }: Statement): void {

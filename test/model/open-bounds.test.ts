@@ -40,6 +40,15 @@ t.test('a signed graph that asks for more than it may is refused', async (t) => 
   await t.rejects(open(plain, { graph: wrong as object }), { code: 'FMG_ERR_OPTION_INVALID', message: /openModel\.graph\.operator/ })
 })
 
+t.test('a model larger than is allowed costs no key call', async (t) => {
+  const directory = await sealedModel(path.join(t.testdir(), 'bundle'), [shared], { 'model.onnx': externalModel('w.bin'), 'w.bin': floats(1, 1, 1) })
+  const { calls } = shared
+  await t.rejects(open(directory, { maxBytes: 500 }), { code: 'FMG_ERR_MODEL_REFUSED', reason: 'model-size', message: /it is of \d+ bytes, of 500 that are allowed/ })
+  t.equal(shared.calls, calls)
+  await open(directory, { maxBytes: 5000 })
+  await t.rejects(open(directory, { maxBytes: 0 }), { code: 'FMG_ERR_OPTION_INVALID', message: /openModel\.maxBytes/ })
+})
+
 t.test('a bill of materials is looked at before the data is opened, where it is to be', async (t) => {
   const { directory, vulnerabilities } = await withBom(t)
   t.same((await open(directory)).findings, [])

@@ -101,18 +101,6 @@ t.test('without threads this one opens large files, and nothing is shared', asyn
   for (const threads of [-1, 0.5, 65]) await t.rejects(openModel({ directory, keys: [key], trust, threads }), { code: 'FMG_ERR_OPTION_INVALID', message: /openModel\.threads/ })
 })
 
-t.test('a model of more bytes than are allowed is refused before its memory is used', async (t) => {
-  const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel(), 'a.bin': Buffer.alloc(65 * mebibyte, 1), 'b.bin': Buffer.alloc(66 * mebibyte, 1), 'c.bin': Buffer.alloc(mebibyte) })
-  for (const maxBytes of [1, 1000, mebibyte, 66 * mebibyte, 131 * mebibyte]) {
-    const memory = sharedMemoryOf(t)
-    const told: ModelProgress[] = []
-    await t.rejects(openModel({ directory, keys: [key], trust, maxBytes, onProgress: (progress) => { told.push(progress) } }), { code: 'FMG_ERR_MODEL_REFUSED', reason: 'model-size', message: new RegExp(`more than ${maxBytes} bytes`) })
-    t.ok(told.every(({ totalBytes }) => totalBytes <= mebibyte) && memory.every(isZero))
-  }
-  t.ok(await openModel({ directory, keys: [key], trust, maxBytes: 133 * mebibyte }))
-  await t.rejects(openModel({ directory, keys: [key], trust, maxBytes: 0 }), { code: 'FMG_ERR_OPTION_INVALID', message: /openModel\.maxBytes/ })
-})
-
 t.test('of a large file with one changed byte nothing is left in memory', async (t) => {
   const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel(), 'w.bin': Buffer.alloc(65 * mebibyte, 1) })
   const handle = await open(path.join(directory, 'w.bin.sealed'), 'r+')
@@ -128,7 +116,7 @@ t.test('of a large file with one changed byte nothing is left in memory', async 
 async function resealed (folder: string, statement: Statement, content: Uint8Array, dataKey: Uint8Array): Promise<FileOpener> {
   const directory = path.join(folder, 'resealed')
   await writeFiles(directory, { 'w.bin.sealed': await collect(seal([content], { key: dataKey, context: fileContext(statement.digest, 'w.bin') })) })
-  return new FileOpener({ directory, statement, dataKey, threads: 2, maxBytes: Infinity, onProgress: () => undefined })
+  return new FileOpener({ directory, statement, dataKey, threads: 2, onProgress: () => undefined })
 }
 
 t.test('a large file that a key holder sealed anew is held against the signature, before anything is opened where its length is another', async (t) => {
