@@ -17,12 +17,13 @@ const authority = issue({ subject: 'authority', isAuthority: true, usage: KeyUsa
 const ann = issue({ subject: 'ann', issuer: authority, usage: KeyUsageFlags.digitalSignature })
 const { trustedRoot } = sigstore()
 const pem = (certificate: X509Certificate): string => certificate.toString()
+const rsaPem = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'pem' }).toString()
 const keyPem = ours.publicKey.export({ type: 'spki', format: 'pem' }).toString()
 
 /** Reads a trust file that stands beside a key, an authority and a root. */
 async function read (t: Test, text: string): Promise<TrustFile> {
   const folder = t.testdir({
-    keys: { 'ours.pub': keyPem, private: ours.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'rsa.pub': generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'pem' }).toString() },
+    keys: { 'ours.pub': keyPem, private: ours.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'rsa.pub': rsaPem },
     'ca.pem': pem(authority.certificate),
     'root.json': trustedRoot,
     'trust.yaml': text
@@ -39,7 +40,7 @@ signers:
     mayClaim: { environment: [staging] }
   - authority: ca.pem
     subject: { CN: ann }
-    names: ['*.acme.example']
+    names: ['DNS:*.acme.example']
     models: ['*']
   - identity: https://github.com/acme/models/.github/workflows/release.yml@refs/heads/main
     issuer: https://token.actions.githubusercontent.com
@@ -65,7 +66,7 @@ t.test('a trust file says who may sign which models', async (t) => {
   t.equal(keyHint(key.key), keyHint(ours.publicKey))
   t.same(key.mayClaim, { environment: ['staging'], name: ['fraud-*', 'churn'] })
   t.equal(signers.certificate.fingerprint256, authority.certificate.fingerprint256)
-  t.same([signers.subject, signers.names, signers.mayClaim], [{ CN: 'ann' }, ['*.acme.example'], {}])
+  t.same([signers.subject, signers.names, signers.mayClaim], [{ CN: 'ann' }, ['DNS:*.acme.example'], {}])
   t.match(trust.identities, [{ identity: /release\.yml@refs/, issuer: 'https://token.actions.githubusercontent.com', mayClaim: { org: ['acme'] } }])
   t.same(trust.identities?.[0]?.trustedRoot, trustedRoot)
   t.match(trust.revoked, { keys: ['AB'.repeat(32)], serials: [{ serial: '0A:1b' }], identities: [{ identity: 'bob@acme.example' }] })
@@ -99,7 +100,8 @@ t.test('a trust file that is wrong anywhere is refused, and where is told', asyn
     [signer('models: [a]')]: /signers\[0\] must be an object with exactly one of key, authority, identity/,
     [signer('key: keys/ours.pub, authority: ca.pem, models: [a]')]: /exactly one of/,
     [signer('key: keys/ours.pub, subject: { CN: ann }, models: [a]')]: /without subject and names/,
-    [signer('key: keys/ours.pub, names: [ann], models: [a]')]: /without subject and names/,
+    [signer('key: keys/ours.pub, names: [DNS:ann], models: [a]')]: /without subject and names/,
+    [signer('authority: ca.pem, names: [ann], models: [a]')]: /signers\[0\]\.names\[0\] must be a name with its kind/,
     [signer('key: keys/ours.pub, issuer: x, models: [a]')]: /without issuer and trustedRoot/,
     [signer('authority: ca.pem, trustedRoot: root.json, models: [a]')]: /without issuer and trustedRoot/,
     [signer('identity: ann, models: [a]')]: /with identity, issuer and trustedRoot/,
@@ -107,7 +109,7 @@ t.test('a trust file that is wrong anywhere is refused, and where is told', asyn
     [signer('authority: ca.pem, subject: { cn: ann }, models: [a]')]: /signers\[0\]\.subject\.cn is not an option; did you mean/,
     [signer('key: keys/ours.pub, models: [a], mayClaim: { name: [b] }')]: /signers\[0\]\.mayClaim must be without name/,
     [signer('key: keys/ours.pub, models: [a], mayClaim: { org: acme }')]: /mayClaim\.org must be a list/,
-    [signer('key: keys/rsa.pub, models: [a]')]: /public keys of Ed25519, P-256/
+    [signer('key: keys/rsa.pub, models: [a]')]: /signers\[0\]\.key must be a public key of Ed25519, P-256/
   }
   for (const [text, message] of Object.entries(cases)) await t.rejects(read(t, text), { code: 'FMG_ERR_OPTION_INVALID', message }, text)
   const files: Readonly<Record<string, RegExp>> = {
@@ -172,5 +174,8 @@ t.test('a hook sees the signed manifest of a plaintext model, and may refuse it'
   await t.rejects(verifyModel({ model, trust, admit: () => { throw new Error('too old') } }), { message: 'too old' })
   const bare = await writeFiles(path.join(t.testdir(), 'bare'), { a: 'x' })
   await signModel({ directory: bare, signer: localSigner(ours.privateKey) })
+  const limited = { key: ours.publicKey, mayClaim: { environment: ['staging'] } }
+  t.ok(await verifyModel({ model: bare, trust: { keys: [limited, ours.publicKey], authorities: [] } }), 'one entry that limits nothing is enough')
+  await t.rejects(verifyModel({ model: bare, trust: { keys: [limited, limited], authorities: [] } }), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-claims' })
   await t.rejects(verifyModel({ model: bare, trust, admit: () => undefined }), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-claims' })
 })
