@@ -1,7 +1,7 @@
 import { isGuardError } from '../errors.ts'
 import { integer, object, optionInvalid, type Read } from '../options.ts'
 import { runEach, type Grouping, type Lane } from './grouping.ts'
-import { joinRows, rowsOf, splitRows, type Tensors } from './rows.ts'
+import { joinRows, rowsOf, splitRows, sumOfRows, type Tensors } from './rows.ts'
 import type { TensorMetadata } from './tensor.ts'
 import type { RunOutput } from './worker-lane.ts'
 
@@ -43,21 +43,16 @@ function requireRows ({ inputs, outputs }: Declared): void {
   if (other !== undefined) throw optionInvalid('batch', `left out: the first dimension of ${other.name} is not the one by whose name all inputs and outputs begin`, undefined)
 }
 
-function sumOfRows (group: readonly Tensors[]): number {
-  return group.reduce((sum, inputs) => sum + rowsOf(inputs), 0)
-}
-
 /** Whether all but the number of rows is the same. */
 function isAlike (some: Tensors, others: Tensors): boolean {
   return Object.entries(some).every(([name, { shape }]) => String(others[name]?.shape.slice(1)) === String(shape.slice(1)))
 }
 
 async function runTogether (lane: Lane<Tensors, RunOutput>, group: readonly Tensors[]): Promise<readonly PromiseSettledResult<RunOutput>[]> {
-  const rows = group.map(rowsOf)
   try {
     const { outputs, computeMs } = await lane.run(joinRows(group))
     const total = sumOfRows(group)
-    return splitRows(outputs, rows).map((own, index) => ({ status: 'fulfilled', value: { outputs: own, computeMs: computeMs * (rows[index] ?? 0) / total } }))
+    return splitRows(outputs, group.map(rowsOf)).map((own) => ({ status: 'fulfilled', value: { outputs: own, computeMs: computeMs * rowsOf(own) / total } }))
   } catch (reason) {
     if (isGuardError(reason) && reason.reason === 'thread-ended') return group.map(() => ({ status: 'rejected', reason }))
     return await runEach(lane, group)

@@ -8,11 +8,16 @@ export function rowsOf (inputs: Tensors): number {
   return Object.values(inputs)[0]?.shape[0] ?? 0
 }
 
+/** How many rows all of these have. */
+export function sumOfRows (group: readonly Tensors[]): number {
+  return group.reduce((sum, inputs) => sum + rowsOf(inputs), 0)
+}
+
 /** The rows of all these, one after the other, in memory of their own. */
 export function joinRows (group: readonly Tensors[]): Tensors {
   return Object.fromEntries(Object.entries(group[0] ?? {}).map(([name, first]) => {
     const parts = group.flatMap((inputs) => inputs[name] ?? [])
-    const shape = [parts.reduce((sum, { shape: [rows = 0] }) => sum + rows, 0), ...first.shape.slice(1)]
+    const shape = [sumOfRows(group), ...first.shape.slice(1)]
     return [name, { datatype: first.datatype, shape, data: joined(parts.map(({ data }) => data)) }]
   }))
 }

@@ -54,9 +54,9 @@ export class WorkerPool {
   readonly #retiring = new Set<Promise<void>>()
   #endPause: () => void = () => undefined
   #isClosing = false
-  #close: (error: Error | null) => void = () => undefined
+  readonly #closers: ((error: Error | null) => void)[] = []
   /** Resolves when there will be no worker any more: `null` after `stop`, else with what ended the last. */
-  readonly closed = new Promise<Error | null>((resolve) => { this.#close = resolve })
+  readonly closed = new Promise<Error | null>((resolve) => { this.#closers.push(resolve) })
 
   constructor (queue: Pick<RunQueue<Inputs, RunOutput>, 'add' | 'remove'>, lanes: readonly WorkerLane[], options: WorkerPoolOptions) {
     this.#queue = queue
@@ -83,6 +83,10 @@ export class WorkerPool {
     this.#close(null)
   }
 
+  #close (error: Error | null): void {
+    for (const resolve of this.#closers) resolve(error)
+  }
+
   #add (lane: WorkerLane): void {
     const gone = lane.ended.then((error) => { this.#lose(member, error) })
     const member: Member = { lane, isWorn: false, place: { run: async (inputs) => await this.#run(member, inputs, gone) } }
@@ -91,15 +95,12 @@ export class WorkerPool {
   }
 
   async #run (member: Member, inputs: Inputs, gone: Promise<void>): Promise<RunOutput> {
-    try {
-      return await member.lane.run(inputs)
-    } catch (error) {
-      // Out of the queue before it takes the next: a thread that has ended would fail them all, one after the other.
-      if (isGuardError(error) && error.reason === 'thread-ended') await gone
-      throw error
-    } finally {
-      this.#wear(member)
-    }
+    const [outcome] = await Promise.allSettled([member.lane.run(inputs)])
+    // Out of the queue before it takes the next: a thread that has ended would fail them all, one after the other.
+    if (outcome.status === 'rejected' && isGuardError(outcome.reason) && outcome.reason.reason === 'thread-ended') await gone
+    this.#wear(member)
+    if (outcome.status === 'rejected') throw outcome.reason
+    return outcome.value
   }
 
   #lose (member: Member, error: Error | null): void {

@@ -92,7 +92,7 @@ export class ModelRegistry implements Models {
       const { previous } = set
       if (previous === undefined) throw conflict('there is no previous version', 'version-first')
       await this.#tell({ kind: 'rollback', ...changeOf(set, previous.handle), by })
-      set.rollback(previous.handle.version)
+      set.rollback()
       return previous.handle
     })
   }

@@ -154,9 +154,14 @@ async function loadAside (log: FastifyBaseLogger, directories: readonly string[]
   return leftOut
 }
 
-function logWorker (log: FastifyBaseLogger, named: { readonly model: string, readonly version: string }, event: WorkerEvent): void {
-  if (event.kind === 'lost') log.error({ ...named, err: event.error }, 'a worker is lost')
-  else if (event.kind === 'worn') log.warn({ ...named, memoryBytes: event.memoryBytes, runs: event.runs }, 'a worker is worn')
-  else if (event.kind === 'replaced') log.info({ ...named, workers: event.workers }, 'workers are replaced')
-  else log.error({ ...named, err: event.error, retryMs: event.retryMs }, 'a worker cannot be replaced')
+const said = {
+  lost: ['error', 'a worker is lost'],
+  worn: ['warn', 'a worker is worn'],
+  replaced: ['info', 'workers are replaced'],
+  'not-replaced': ['error', 'a worker cannot be replaced']
+} as const
+
+function logWorker (log: FastifyBaseLogger, named: { readonly model: string, readonly version: string }, { kind, ...facts }: WorkerEvent): void {
+  const [level, text] = said[kind]
+  log[level]({ ...named, ...facts, ...'error' in facts && { err: facts.error, error: undefined } }, text)
 }

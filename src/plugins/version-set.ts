@@ -10,10 +10,8 @@ export interface Entry {
   readonly handle: ModelVersion
   /** Of its sealed bundle. */
   readonly directory: string
-}
-
-interface Kept extends Entry {
   readonly loaded: LoadedModel
+  /** How many requests were decided upon it. */
   holders: number
   whenFree: () => void
 }
@@ -22,10 +20,9 @@ interface Kept extends Entry {
 export class VersionSet {
   readonly id: string
   readonly #canaryKey: Uint8Array
-  readonly #kept = new Map<string, Kept>()
-  #current: Kept | undefined
-  /** What was current before, the last one last. */
-  #previous: Kept[] = []
+  readonly #kept = new Map<string, Entry>()
+  /** What is current, last, and what was so before. */
+  #served: readonly Entry[] = []
   #canary: Canary | null = null
 
   constructor (id: string, canaryKey: Uint8Array) {
@@ -39,20 +36,19 @@ export class VersionSet {
 
   /** The current one first, then what was current before, the last first, then the others in the order in which they were loaded. */
   get entries (): readonly Entry[] {
-    const served = this.#current === undefined ? [] : [this.#current, ...this.#previous.toReversed()]
-    return [...new Set([...served, ...this.#kept.values()])]
+    return [...new Set([...this.#served.toReversed(), ...this.#kept.values()])]
   }
 
   /** What a rollback goes back to. */
   get previous (): Entry | undefined {
-    return this.#previous.at(-1)
+    return this.#served.at(-2)
   }
 
   /** That of this name; without one, that which this principal is served. */
   find (version: string | undefined, principal: Principal | null): ModelVersion | null {
     if (version !== undefined) return this.#kept.get(version)?.handle ?? null
     const canary = this.#canary
-    const kept = canary !== null && principal !== null && isChosen(canary, this.id, principal, this.#canaryKey) ? this.#kept.get(canary.version) : this.#current
+    const kept = canary !== null && principal !== null && isChosen(canary, this.id, principal, this.#canaryKey) ? this.#kept.get(canary.version) : this.#served.at(-1)
     return kept?.handle ?? null
   }
 
@@ -66,9 +62,9 @@ export class VersionSet {
   /** The first is the current one. */
   add (loaded: LoadedModel, directory: string): ModelVersion {
     const handle: ModelVersion = versionOf(this.id, loaded, () => this.#stateOf(handle.version))
-    const kept: Kept = { handle, directory, loaded, holders: 0, whenFree: () => undefined }
+    const kept: Entry = { handle, directory, loaded, holders: 0, whenFree: () => undefined }
     this.#kept.set(handle.version, kept)
-    this.#current ??= kept
+    if (this.#served.length === 0) this.#served = [kept]
     holdBy(handle, () => {
       kept.holders++
       return () => {
@@ -81,23 +77,23 @@ export class VersionSet {
 
   /** Has this version serve everybody; the canary ends when it was this one. */
   promote (version: string): void {
-    this.#become(version, [...this.#previous, ...this.#current === undefined ? [] : [this.#current]])
+    const entry = this.require(version)
+    this.#serve([...this.#served.filter((other) => other !== entry), entry])
   }
 
   /** Has the previous version serve everybody again. */
-  rollback (version: string): void {
-    this.#become(version, this.#previous.slice(0, -1))
+  rollback (): void {
+    this.#serve(this.#served.slice(0, -1))
   }
 
   /** Has a rollback go back to this version first. */
   remember (version: string): void {
-    this.#previous.push(...[...this.#kept.values()].filter(({ handle }) => handle.version === version))
+    this.#served = this.#served.toSpliced(-1, 0, this.require(version))
   }
 
-  #become (version: string, previous: readonly Kept[]): void {
-    this.#current = this.#kept.get(version)
-    this.#previous = previous.filter((kept) => kept !== this.#current)
-    if (this.#canary?.version === version) this.#canary = null
+  #serve (served: readonly Entry[]): void {
+    this.#served = served
+    if (this.#canary !== null && this.#stateOf(this.#canary.version) === 'current') this.#canary = null
   }
 
   setCanary (canary: Canary | null): void {
@@ -106,10 +102,9 @@ export class VersionSet {
 
   /** Takes a version out at once; resolves when all requests that were decided upon it are over, its last run too, and its threads have ended. */
   async remove (version: string): Promise<void> {
-    const kept = this.#kept.get(version)
-    if (kept === undefined) return
+    const kept = this.require(version)
     this.#kept.delete(version)
-    this.#previous = this.#previous.filter((other) => other !== kept)
+    this.#served = this.#served.filter((other) => other !== kept)
     if (kept.holders > 0) await new Promise<void>((resolve) => { kept.whenFree = resolve })
     await kept.loaded.session.close()
   }
@@ -127,9 +122,10 @@ export class VersionSet {
   }
 
   #stateOf (version: string): VersionState {
-    if (version === this.#current?.handle.version) return 'current'
+    const place = this.#served.findIndex(({ handle }) => handle.version === version)
+    if (place !== -1 && place === this.#served.length - 1) return 'current'
     if (version === this.#canary?.version) return 'canary'
-    return this.#previous.some(({ handle }) => handle.version === version) ? 'previous' : 'loaded'
+    return place === -1 ? 'loaded' : 'previous'
   }
 }
 

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { guardError } from '../errors.ts'
 import type { TensorMetadata } from '../model/tensor.ts'
 import { clientSignal } from '../plugins/client-signal.ts'
-import type { ModelHandle, ModelVersion } from '../plugins/model-handle.ts'
+import type { ModelHandle, VersionState } from '../plugins/model-handle.ts'
 import type { Models } from '../plugins/loaded-models.ts'
 import { model, param } from '../plugins/resource.ts'
 import type { Cost } from '../plugins/route-rules.ts'
@@ -29,7 +29,7 @@ export async function openInference (app: FastifyInstance, { name, version, cost
   // A health probe leaves no record: it asks nothing of anyone.
   app.get('/v2/health/live', { config: { access: 'public', audit: 'none' } }, async () => ({ live: true }))
   app.get('/v2/health/ready', { config: { access: 'public', audit: 'none' } }, async (_request, reply) => {
-    const ready = app.models.list().every((version) => version.ready || !serves(version))
+    const ready = app.models.list().every(({ ready, state }) => ready || isAside(state))
     return await sendReadiness(reply, ready, { ready })
   })
   app.get('/v2', { config: { access: 'authenticated' } }, async () => ({ name, version, extensions: ['binary_tensor_data'] }))
@@ -62,9 +62,9 @@ async function sendReadiness (reply: FastifyReply, ready: boolean, body: object)
   return await reply.code(ready ? 200 : 503).send(body)
 }
 
-/** Whether anybody is served it who names no version. */
-function serves ({ state }: ModelVersion): boolean {
-  return state === 'current' || state === 'canary'
+/** Whether nobody is served it who does not name it. */
+function isAside (state: VersionState): boolean {
+  return state === 'previous' || state === 'loaded'
 }
 
 function describe ({ id, version, inputs, outputs }: ModelHandle, models: Models): object {

@@ -104,6 +104,7 @@ t.test('rows of several inputs, of strings and of more dimensions come back as t
   const split = splitRows(joined, [2, 0, 1])
   t.same(split.map((inputs) => Object.entries(inputs).map(([name, { shape, data }]) => [name, shape, [...data]])), group.map((inputs) => Object.entries(inputs).map(([name, { shape, data }]) => [name, shape, [...data]])))
   t.same(joinRows([]), {})
+  t.match(joinRows([{ a: bytes([1], 1) }, {}]), { a: { shape: [1], data: Buffer.of(1) } })
 })
 
 t.test('nobody is given memory in which the rows of another lie', async (t) => {

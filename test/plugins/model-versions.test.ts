@@ -10,8 +10,9 @@ import type { ModelChange } from '../../src/plugins/loaded-models.ts'
 import { recordModelChanges } from '../../src/plugins/model-changes.ts'
 import { ModelRegistry } from '../../src/plugins/model-registry.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
-import type { ModelsOptions } from '../../src/plugins/models.ts'
+import { models, type ModelsOptions } from '../../src/plugins/models.ts'
 import { model, param } from '../../src/plugins/resource.ts'
+import { VersionSet } from '../../src/plugins/version-set.ts'
 import { asPrincipal, type TestPrincipal } from '../../src/testing.ts'
 import { auditIn, guardOptions, recordsIn } from '../helpers/guard.ts'
 import { trust } from '../helpers/models.ts'
@@ -155,6 +156,37 @@ t.test('a version without a worker is not promoted', async (t) => {
   await registry.load('fraud', '2')
   await t.rejects(registry.promote('fraud', '2'), { code: 'FMG_ERR_MODEL_CONFLICT', reason: 'version-not-ready' })
   t.equal(registry.find('fraud')?.version, '1')
+})
+
+t.test('a model of which nothing is loaded has no version', async (t) => {
+  const set = new VersionSet('fraud', Buffer.alloc(16))
+  t.equal(set.find(undefined, null), null)
+  t.equal(set.find('1', null), null)
+  t.equal(set.previous, undefined)
+  t.throws(() => { set.promote('1') }, { code: 'FMG_ERR_MODEL_UNKNOWN' })
+})
+
+t.test('what becomes of the workers is logged', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  let tell = (): void => undefined
+  const folder = t.testdir()
+  const key = countingKey('kek')
+  const directory = await sealedVersion(folder, key, 1)
+  const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>); tell() } } } })
+  t.teardown(() => app.close())
+  await app.register(models, { models: { fraud: { directory } }, keys: [key], trust, threads: 1, maxWorkerRuns: 1 })
+  const said = async (text: string): Promise<Record<string, unknown> | undefined> => {
+    while (!lines.some(({ msg }) => msg === text)) await new Promise<void>((resolve) => { tell = resolve })
+    return lines.find(({ msg }) => msg === text)
+  }
+  const run = async (): Promise<void> => { await app.models.find('fraud')?.run({ x: { datatype: 'FP32', shape: [1, 3], data: floats(0, 0, 0) } }) }
+  await run()
+  const fraud = { model: 'fraud', version: '1' }
+  t.match(await said('a worker is worn'), { level: 40, ...fraud, runs: 1, memoryBytes: Number })
+  t.match(await said('workers are replaced'), { level: 30, ...fraud, workers: 1 })
+  await rename(directory, `${directory}.gone`)
+  await run()
+  t.match(await said('a worker cannot be replaced'), { level: 50, ...fraud, retryMs: 2000, err: { code: 'FMG_ERR_BUNDLE_INVALID' } })
 })
 
 t.test('one change comes after the other, and closing waits for them', async (t) => {
@@ -303,6 +335,9 @@ t.test('the versions of a start are loaded in the order in which they served', a
   t.same(admitted, [['3', 'serving'], ['1', 'aside'], ['2', 'aside'], ['4', 'serving']], 'a canary serves')
   t.equal((await app.models.rollback('fraud')).version, '2')
   t.equal((await app.models.rollback('fraud')).version, '1')
+  const broken = Fastify()
+  t.teardown(() => broken.close())
+  await t.rejects(async () => { await broken.register(modelGuard, guardOptions({ models: { models: { fraud: { directory: first, beside: [path.join(folder, 'none')] } }, keys: [key], trust } })) }, { code: 'FMG_ERR_BUNDLE_INVALID' })
 })
 
 t.test('options are read strictly', async (t) => {
