@@ -45,13 +45,14 @@ export async function proveLength<Source extends SealedSource> (source: Source, 
 /**
  * Opens what `seal` made, whole or not at all: nothing is given back before the last chunk is verified.
  * Pauses between blocks; takes memory only after the last chunk has proved the length.
+ * @param allocate gives memory for so many bytes; by default this thread's own.
  * @throws FMG_ERR_MODEL_TAMPERED, with reason `sealed-length` (cut, or longer than it was), `sealed-key` (another key or context,
  * or a changed header) or `sealed-chunk` (changed, moved, dropped or added chunks).
  * @throws FMG_ERR_MODEL_FAILED when there is not so much memory in one piece.
  * @throws FMG_ERR_OPTION_INVALID for a key that is not 32 bytes.
  */
-export async function unseal (source: SealedSource, sealing: SealingKey): Promise<Uint8Array> {
-  const proven = await proveLength(source, sealing, ownMemory)
+export async function unseal (source: SealedSource, sealing: SealingKey, allocate = ownMemory): Promise<Uint8Array> {
+  const proven = await proveLength(source, sealing, allocate)
   try {
     await openRest(proven)
     return proven.plain

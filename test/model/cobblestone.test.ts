@@ -7,6 +7,7 @@ import { seal, sealedBytes } from '../../src/model/cobblestone.ts'
 import { fileSource } from '../../src/model/sealed-source.ts'
 import { unseal } from '../../src/model/unseal.ts'
 import { bytesSource, collect } from '../helpers/bytes-source.ts'
+import { fileSecretsOf } from '../helpers/file-secrets.ts'
 
 const sealing = { key: randomBytes(32), context: Buffer.from('context') }
 const chunk = 16_384
@@ -68,6 +69,28 @@ t.test('another key or context is told by the header alone', async (t) => {
   await t.rejects(unseal(source, { ...sealing, key: randomBytes(32) }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'sealed-key' })
   await t.rejects(unseal(source, { ...sealing, context: Buffer.from('contexT') }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'sealed-key' })
   t.same(source.reads, [56, 56])
+})
+
+t.test('of what does not open nothing is left in memory, and of keys never', async (t) => {
+  const bytes = await sealed(Buffer.alloc(100 * chunk, 1))
+  const changed = Buffer.from(bytes)
+  changed.writeUInt8(changed.readUInt8(56 + 90 * (chunk + 16)) ^ 1, 56 + 90 * (chunk + 16))
+  const secrets = fileSecretsOf(t)
+  for (const [sealedBytes, isGenuine] of [[bytes, true], [changed, false]] as const) {
+    const memory: Uint8Array[] = []
+    const opening = unseal(bytesSource(sealedBytes), sealing, (length) => {
+      memory.push(new Uint8Array(length))
+      return memory.at(-1) ?? new Uint8Array()
+    })
+    if (isGenuine) await opening
+    else await t.rejects(opening, { code: 'FMG_ERR_MODEL_TAMPERED', message: /chunk 90/ })
+    t.equal(memory.length, 1)
+    t.ok(memory.every((plain) => plain.every((byte) => byte === (isGenuine ? 1 : 0))))
+  }
+  await t.rejects(unseal(bytesSource(bytes), { ...sealing, context: Buffer.from('other') }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'sealed-key' })
+  await sealed(Buffer.alloc(100))
+  t.equal(secrets.length, 4)
+  t.ok(secrets.every((secret) => secret.every((byte) => byte === 0)))
 })
 
 t.test('a length is believed only after the last chunk proved it', async (t) => {

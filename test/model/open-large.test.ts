@@ -12,6 +12,7 @@ import { startSession } from '../../src/model/session.ts'
 import { signModel } from '../../src/model/sign-model.ts'
 import type { Statement } from '../../src/model/statement.ts'
 import { collect } from '../helpers/bytes-source.ts'
+import { fileSecretsOf } from '../helpers/file-secrets.ts'
 import { manifestOf, signer, trust, writeFiles, type Files } from '../helpers/models.ts'
 import { addModel, bytes, externalModel, floats, number } from '../helpers/onnx.ts'
 import { countingKey } from '../helpers/sealed-models.ts'
@@ -107,9 +108,11 @@ t.test('of a large file with one changed byte nothing is left in memory', async 
   await handle.write(Buffer.alloc(1), 0, 1, 56 + 2000 * 16_400 + 5)
   await handle.close()
   const memory = sharedMemoryOf(t)
+  const secrets = fileSecretsOf(t)
   await t.rejects(openModel({ directory, keys: [key], trust, threads: 2 }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'sealed-chunk', message: /w\.bin\.sealed was changed in chunk 2000$/ })
   t.equal(memory.length, 1)
-  t.ok(memory.every(isZero))
+  t.equal(secrets.length, 3)
+  t.ok([...memory, ...secrets].every(isZero))
 })
 
 /** A large file as somebody seals it who holds the data key and not the signing key. */
