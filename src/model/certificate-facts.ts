@@ -12,7 +12,7 @@ export interface CertificateFacts {
   /** Milliseconds since the epoch, both inclusive. */
   readonly notBefore: number
   readonly notAfter: number
-  /** Whether it may issue certificates: the CA flag, and keyCertSign where there is a key usage. */
+  /** The CA flag. Where there is a key usage, `X509Certificate.checkIssued` demands keyCertSign in it. */
   readonly isAuthority: boolean
   /** Whether what it issues may be for signing models: no extended key usage, or one with code signing. */
   readonly mayIssueSigners: boolean
@@ -26,7 +26,7 @@ export interface CertificateFacts {
   readonly isSoundlySigned: boolean
   /** Its subject's attributes by their short names, in their order. */
   readonly subject: readonly SubjectAttribute[]
-  /** Its alternative names that are texts: URIs, email addresses, DNS names. */
+  /** Its alternative names that are texts, as OpenSSL writes them: `URI:…`, `email:…`, `DNS:…`. */
   readonly names: readonly string[]
 }
 
@@ -88,7 +88,7 @@ function readExtensions (extensions: readonly Extension[]): ExtensionFacts {
   const names = valueOf(subjectAltNameId)
   const signs = has(flags, KeyUsageFlags.digitalSignature)
   return {
-    isAuthority: cA && has(flags, KeyUsageFlags.keyCertSign) !== false,
+    isAuthority: cA,
     // Else an authority that was made for web servers could make signers of models.
     mayIssueSigners: signsCode !== false,
     maxIntermediates: pathLenConstraint ?? Infinity,
@@ -108,7 +108,11 @@ function readSubject (subject: Name): readonly SubjectAttribute[] {
 }
 
 function readNames (names: SubjectAlternativeName): readonly string[] {
-  return [...names].flatMap(({ uniformResourceIdentifier, rfc822Name, dNSName }) => uniformResourceIdentifier ?? rfc822Name ?? dNSName ?? [])
+  return [...names].flatMap(({ uniformResourceIdentifier: uri, rfc822Name: email, dNSName: dns }) => {
+    if (uri !== undefined) return `URI:${uri}`
+    if (email !== undefined) return `email:${email}`
+    return dns === undefined ? [] : `DNS:${dns}`
+  })
 }
 
 function has (flags: number | undefined, flag: number): boolean | undefined {

@@ -22,7 +22,7 @@ export interface KeylessMaterial {
  */
 export async function identifyKeyless ({ certificate, json }: KeylessMaterial, { identities = [], revoked = {} }: Trust): Promise<IdentifiedSigner> {
   const [name, ...others] = readCertificateFacts(certificate).names
-  const named = identities.filter(({ identity }) => others.length === 0 && identity === name)
+  const named = identities.filter(({ identity }) => others.length === 0 && (name === `email:${identity}` || name === `URI:${identity}`))
   if (named.length === 0) throw unknownIdentity()
   const outcomes = await Promise.all(named.map(async ({ trustedRoot }) => await judge(json, trustedRoot)))
   const trusted = named.filter(({ issuer }, index) => outcomes[index]?.issuer === issuer)
@@ -49,8 +49,9 @@ async function judge (json: unknown, trustedRoot: Uint8Array): Promise<Outcome> 
   const { bundleFromJSON, TrustedRoot, toSignedEntity, toTrustMaterial, Verifier } = await loadSigstore()
   const material = readRoot(() => toTrustMaterial(TrustedRoot.fromJSON(parseJson(trustedRoot, 'trustedRoot'))))
   try {
-    // Identity and issuer are not left to its policy, which takes the one for a pattern and skips what is empty.
-    const { identity } = new Verifier(material, { tlogThreshold: 1, ctlogThreshold: 1, timestampThreshold: 1 }).verify(toSignedEntity(bundleFromJSON(json)))
+    // It demands one log entry, one certificate timestamp and one time. Identity and issuer are not left to its policy, which takes the one for a
+    // pattern and skips what is empty.
+    const { identity } = new Verifier(material).verify(toSignedEntity(bundleFromJSON(json)))
     return { isVerified: true, issuer: identity?.extensions?.issuer }
   } catch (cause) {
     return { isVerified: false, cause }

@@ -29,7 +29,7 @@ const signerShape = {
   key: optional(string()),
   authority: optional(string()),
   subject: optional(attributes),
-  names: optional(listOf(string())),
+  names: optional(listOf(string(/^(URI|email|DNS):./, 'a name with its kind: URI:, email: or DNS:'))),
   identity: optional(string()),
   issuer: optional(string()),
   trustedRoot: optional(string()),

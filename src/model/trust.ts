@@ -39,7 +39,7 @@ export interface TrustedAuthority extends SignerConstraints {
 export interface SignerConstraints {
   /** Attributes of the certificate's subject by their short names: CN, O, OU, C, ST, L. Each must stand there once, and so. */
   readonly subject?: Readonly<Record<string, string>>
-  /** Alternative names (URIs, email addresses, DNS names), of which the certificate must have one. */
+  /** Alternative names, of which the certificate must have one, each with its kind as OpenSSL writes it: `URI:…`, `email:…`, `DNS:…`. */
   readonly names?: readonly string[]
 }
 

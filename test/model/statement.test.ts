@@ -72,6 +72,7 @@ t.test('a statement that leaves a doubt is refused', async (t) => {
     'files in the order of UTF-16': [statement([{ name: '\u{1f600}' }, { name: '\uffee' }]), /out of order/],
     'a dot among others': [statement([{ name: '.' }, { name: 'a' }]), /relative path/],
     'a digest of another hash': [statement([{ name: 'a', algorithm: 'blake2b' }]), /no sha256 digest/],
+    'a digest as the reference tool names those of shards': [statement([{ name: 'a', algorithm: 'sha256-sharded-undefined' }]), /no sha256 digest/],
     'a digest of another length': [statement([{ name: 'a', digest: 'abcd' }]), /no sha256 digest/],
     'a digest in capitals': [statement([{ name: 'a', digest: hex.toUpperCase() }]), /hexadecimal/],
     'a name that is no string': [statement([{ name: 1 }]), /name must be/],

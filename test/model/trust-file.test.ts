@@ -39,7 +39,7 @@ signers:
     mayClaim: { environment: [staging] }
   - authority: ca.pem
     subject: { CN: ann }
-    names: ['*.acme.example']
+    names: ['DNS:*.acme.example']
     models: ['*']
   - identity: https://github.com/acme/models/.github/workflows/release.yml@refs/heads/main
     issuer: https://token.actions.githubusercontent.com
@@ -65,7 +65,7 @@ t.test('a trust file says who may sign which models', async (t) => {
   t.equal(keyHint(key.key), keyHint(ours.publicKey))
   t.same(key.mayClaim, { environment: ['staging'], name: ['fraud-*', 'churn'] })
   t.equal(signers.certificate.fingerprint256, authority.certificate.fingerprint256)
-  t.same([signers.subject, signers.names, signers.mayClaim], [{ CN: 'ann' }, ['*.acme.example'], {}])
+  t.same([signers.subject, signers.names, signers.mayClaim], [{ CN: 'ann' }, ['DNS:*.acme.example'], {}])
   t.match(trust.identities, [{ identity: /release\.yml@refs/, issuer: 'https://token.actions.githubusercontent.com', mayClaim: { org: ['acme'] } }])
   t.same(trust.identities?.[0]?.trustedRoot, trustedRoot)
   t.match(trust.revoked, { keys: ['AB'.repeat(32)], serials: [{ serial: '0A:1b' }], identities: [{ identity: 'bob@acme.example' }] })
@@ -99,7 +99,8 @@ t.test('a trust file that is wrong anywhere is refused, and where is told', asyn
     [signer('models: [a]')]: /signers\[0\] must be an object with exactly one of key, authority, identity/,
     [signer('key: keys/ours.pub, authority: ca.pem, models: [a]')]: /exactly one of/,
     [signer('key: keys/ours.pub, subject: { CN: ann }, models: [a]')]: /without subject and names/,
-    [signer('key: keys/ours.pub, names: [ann], models: [a]')]: /without subject and names/,
+    [signer('key: keys/ours.pub, names: [DNS:ann], models: [a]')]: /without subject and names/,
+    [signer('authority: ca.pem, names: [ann], models: [a]')]: /signers\[0\]\.names\[0\] must be a name with its kind/,
     [signer('key: keys/ours.pub, issuer: x, models: [a]')]: /without issuer and trustedRoot/,
     [signer('authority: ca.pem, trustedRoot: root.json, models: [a]')]: /without issuer and trustedRoot/,
     [signer('identity: ann, models: [a]')]: /with identity, issuer and trustedRoot/,
@@ -172,5 +173,8 @@ t.test('a hook sees the signed manifest of a plaintext model, and may refuse it'
   await t.rejects(verifyModel({ model, trust, admit: () => { throw new Error('too old') } }), { message: 'too old' })
   const bare = await writeFiles(path.join(t.testdir(), 'bare'), { a: 'x' })
   await signModel({ directory: bare, signer: localSigner(ours.privateKey) })
+  const limited = { key: ours.publicKey, mayClaim: { environment: ['staging'] } }
+  t.ok(await verifyModel({ model: bare, trust: { keys: [limited, ours.publicKey], authorities: [] } }), 'one entry that limits nothing is enough')
+  await t.rejects(verifyModel({ model: bare, trust: { keys: [limited, limited], authorities: [] } }), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-claims' })
   await t.rejects(verifyModel({ model: bare, trust, admit: () => undefined }), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-claims' })
 })

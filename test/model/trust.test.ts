@@ -156,14 +156,19 @@ t.test('an authority\'s signers are told apart by subject and names', async (t) 
     await verifyStatement(signature, { keys: [], authorities: [{ certificate: root.certificate, mayClaim: {}, ...constraints }], clock: () => now }, 'x')
   const right: readonly SignerConstraints[] = [
     {}, { subject: {} }, { subject: { CN: 'ann' } }, { subject: { O: 'Acme', OU: 'ML' } }, { subject: { O: 'A*' } },
-    { names: ['spiffe://acme.example/ml/*'] }, { names: ['other', 'ann.acme.example'] }, { subject: { CN: 'ann' }, names: ['*.acme.example'] }
+    { names: ['URI:spiffe://acme.example/ml/*'] }, { names: ['other', 'DNS:ann.acme.example'] }, { subject: { CN: 'ann' }, names: ['DNS:*.acme.example'] }
   ]
   const wrong: readonly SignerConstraints[] = [
     { subject: { CN: 'an' } }, { subject: { CN: 'Ann' } }, { subject: { O: 'Acme', OU: 'Ops' } }, { subject: { C: '*' } }, { subject: { O: 'ann' } },
-    { names: [] }, { names: ['spiffe://acme.example/ml'] }, { names: ['acme.example'] }, { subject: { CN: 'bob' }, names: ['ann.acme.example'] }
+    { names: [] }, { names: ['URI:spiffe://acme.example/ml'] }, { names: ['DNS:acme.example'] }, { subject: { CN: 'bob' }, names: ['DNS:ann.acme.example'] },
+    { names: ['URI:ann.acme.example'] }, { names: ['email:*'] }, { names: ['ann.acme.example'] }
   ]
   for (const constraints of right) t.ok(await meant(constraints), JSON.stringify(constraints))
   for (const constraints of wrong) await t.rejects(meant(constraints), untrusted('certificate-subject'), JSON.stringify(constraints))
+  const mail = issue({ subject: 'mail', issuer: root, usage: KeyUsageFlags.digitalSignature, names: [new GeneralName({ rfc822Name: 'ann@acme.example' })] })
+  t.ok(await meant({ names: ['email:*@acme.example'] }, await signedBy(mail, mail)))
+  const elsewhere = { keys: [], authorities: [{ certificate: root.certificate, subject: { CN: 'bob' }, mayClaim: {} }, { certificate: intermediate.certificate, mayClaim: {} }], clock: () => now }
+  await t.rejects(verifyStatement(bytes, elsewhere, 'x'), untrusted('certificate-subject'), 'an entry of another authority is none')
   const two = issue({ subject: 'ann', issuer: root, usage: KeyUsageFlags.digitalSignature, attributes: [['2.5.4.3', 'bob']] })
   await t.rejects(meant({ subject: { CN: 'ann' } }, await signedBy(two, two)), untrusted('certificate-subject'), 'of two common names none counts')
   await t.rejects(meant({ subject: { cn: 'ann' } }), { code: 'FMG_ERR_OPTION_INVALID', message: /of CN, O, OU, C, ST, L/ })

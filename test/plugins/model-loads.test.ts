@@ -12,7 +12,7 @@ import { openModelLoads, type ModelLoads, type ModelLoadsOptions } from '../../s
 import { models } from '../../src/plugins/models.ts'
 import { appendChange } from '../../src/plugins/audit-change.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
-import { openTestLog } from '../audit/log-fixture.ts'
+import { appendAll, openTestLog } from '../audit/log-fixture.ts'
 import { manifestOf, trust } from '../helpers/models.ts'
 import { countingKey, sealedModel } from '../helpers/sealed-models.ts'
 
@@ -107,7 +107,7 @@ withLog('changes by command count: what was promoted, what was gone back to, not
   await note('model:load', undefined)
   await note('model:unload', '1.6.0')
   t.ok(await start(log, '1.2.0'))
-  await note('model:promote', '1.4.0')
+  await note('model:promote', '1.4.0', { detail: { requested_by: 'p', approved_by: 'p' } })
   await t.rejects(start(log, '1.2.0'), rollback('version-below-floor'))
   await note('model:rollback', '1.2.0', { detail: { from: '1.4.0' } })
   t.ok(await start(log, '1.2.0'))
@@ -152,6 +152,15 @@ t.test('a log that was begun anew is told by a checkpoint that was kept elsewher
   for (const version of ['1.1.0', '1.2.0', '1.3.0']) await start(second, version)
   await t.rejects(requireKnownCheckpoint(second, known), inconsistent, 'long enough, with other records')
   await second.close()
+
+  const long = await openTestLog(path.join(folder, 'long'))
+  await appendAll(long, 0, 300)
+  const beyond = Buffer.from((await long.checkpoint()).note)
+  await long.close()
+  const short = await openTestLog(path.join(folder, 'short'))
+  await start(short, '1.0.0')
+  await t.rejects(requireKnownCheckpoint(short, beyond), { code: 'FMG_ERR_LOG_INCONSISTENT', message: /does not go on from the checkpoint of 300 records/ })
+  await short.close()
 
   const other = await openTestLog(path.join(folder, 'other'), { signer: localSigner(generateKeyPairSync('ed25519').privateKey) })
   await t.rejects(requireKnownCheckpoint(other, known), { code: 'FMG_ERR_LOG_INCONSISTENT' }, 'of another key')
