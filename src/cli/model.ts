@@ -72,12 +72,13 @@ export const modelVerify: Verb = {
 
 /** Seals a signed model folder for one or more keys. */
 export const modelSeal: Verb = {
-  usage: 'FOLDER BUNDLE --recipient JWK… [--json]',
+  usage: `FOLDER BUNDLE --recipient JWK… [${trustUsage}] [--json]`,
   async run (words) {
-    const args = readArguments(words, { recipient: { type: 'string', multiple: true } }, ['FOLDER', 'BUNDLE'])
+    const args = readArguments(words, { ...trustOptions, recipient: { type: 'string', multiple: true } }, ['FOLDER', 'BUNDLE'])
     const [source, destination] = [args.required('FOLDER'), args.required('BUNDLE')]
     const recipients = await readKeys(args, 'recipient')
-    await sealModel({ source, destination, recipients, onProgress: showProgress('sealing') })
+    const { trust } = isTrustGiven(args) ? await readTrust(args) : {}
+    await sealModel({ source, destination, recipients, ...trust !== undefined && { trust }, onProgress: showProgress('sealing') })
     print(args, { destination, recipients: recipients.map(({ keyId }) => keyId) }, `${destination} is sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
     return true
   }
@@ -132,10 +133,14 @@ async function readKeys (args: Arguments, name: string): Promise<readonly KeyPro
   return await Promise.all(files.map((file) => keyFromFile(file)))
 }
 
+function isTrustGiven (args: Arguments): boolean {
+  return args.texts('trust').length + args.texts('authority').length > 0 || args.text('trust-file') !== undefined
+}
+
 /** Whom to trust, and what to demand of the version where a trust file says so. */
 async function readTrust (args: Arguments): Promise<Pick<OpenModelOptions, 'trust' | 'admit'>> {
   const [keyFiles, authorityFiles, trustFile] = [args.texts('trust'), args.texts('authority'), args.text('trust-file')]
-  if (keyFiles.length + authorityFiles.length === 0 && trustFile === undefined) throw new UsageError('--trust, --authority or --trust-file is required')
+  if (!isTrustGiven(args)) throw new UsageError('--trust, --authority or --trust-file is required')
   const keys = await Promise.all(keyFiles.map(async (file) => parse(file, await readFile(file), createPublicKey)))
   const authorities = await readCertificates(authorityFiles)
   if (trustFile === undefined) return { trust: { keys, authorities } }

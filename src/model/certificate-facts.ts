@@ -38,7 +38,7 @@ export interface SubjectAttribute {
 }
 
 /** Attributes of a subject that signers may be told apart by (RFC 4519). */
-export const attributeIds: Readonly<Record<string, string>> = { CN: '2.5.4.3', O: '2.5.4.10', OU: '2.5.4.11', C: '2.5.4.6', ST: '2.5.4.8', L: '2.5.4.7' }
+const attributeIds: Readonly<Record<string, string>> = { CN: '2.5.4.3', O: '2.5.4.10', OU: '2.5.4.11', C: '2.5.4.6', ST: '2.5.4.8', L: '2.5.4.7' }
 
 const understood = new Set<string>([basicConstraintsId, keyUsageId, extendedKeyUsageId, subjectAltNameId])
 

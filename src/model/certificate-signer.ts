@@ -1,10 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { guardError } from '../errors.ts'
-import { optionInvalid } from '../options.ts'
 import { verifySignature } from '../secrets/signer.ts'
 import { encodeForSigning, type CertificateChain, type SignedBundle } from './bundle.ts'
 import { findPath } from './certificate-chain.ts'
-import { attributeIds, readCertificateFacts } from './certificate-facts.ts'
+import { readCertificateFacts } from './certificate-facts.ts'
 import type { IdentifiedSigner } from './key-signer.ts'
 import { matchesText } from './matches-text.ts'
 import { refuseRevokedCertificates } from './revoked-signers.ts'
@@ -14,7 +13,6 @@ import type { SignerConstraints, Trust, TrustedAuthority } from './trust.ts'
  * Checks a signature that was made under a certificate.
  * @throws FMG_ERR_BUNDLE_INVALID for a malformed certificate.
  * @throws FMG_ERR_SIGNATURE_INVALID, FMG_ERR_SIGNER_UNTRUSTED
- * @throws FMG_ERR_OPTION_INVALID for a subject's attribute that is not known.
  */
 export function identifyCertificate (bundle: SignedBundle, chain: CertificateChain, trust: Trust): IdentifiedSigner {
   const { authorities, revoked = {}, judgeValidityAt = 'now', clock = Date.now } = trust
@@ -41,7 +39,6 @@ function entryOf (trusted: X509Certificate | TrustedAuthority): TrustedAuthority
 function isMeant (leaf: X509Certificate, { subject = {}, names }: SignerConstraints): boolean {
   const facts = readCertificateFacts(leaf)
   const hasAttribute = ([name, wanted]: [string, string]): boolean => {
-    if (!Object.hasOwn(attributeIds, name)) throw optionInvalid('trust.authorities.subject', `of ${Object.keys(attributeIds).join(', ')}`, {})
     const [only, ...others] = facts.subject.filter((attribute) => attribute.name === name)
     // Of two values, which one counts would depend on the reader.
     return only !== undefined && others.length === 0 && matchesText(wanted, only.value)

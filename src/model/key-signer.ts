@@ -1,21 +1,12 @@
 import { KeyObject } from 'node:crypto'
 import { guardError } from '../errors.ts'
-import { optionInvalid } from '../options.ts'
-import { signatureHash, verifySignature } from '../secrets/signer.ts'
+import { verifySignature } from '../secrets/signer.ts'
 import { encodeForSigning, keyHint, type SignedBundle } from './bundle.ts'
 import { refuseRevokedKey } from './revoked-signers.ts'
 import type { Trust, TrustedKey, VerifiedStatement } from './trust.ts'
 
 /** Who signed, and what he may say. */
 export type IdentifiedSigner = Omit<VerifiedStatement, 'statement'>
-
-/** @throws FMG_ERR_OPTION_INVALID when a trusted key is not public, or of a kind that signs nothing here. */
-export function requireTrustedKeys ({ keys }: Trust): void {
-  for (const trusted of keys) {
-    const key = keyOf(trusted)
-    if (key.type !== 'public' || signatureHash(key) === undefined) throw optionInvalid('trust.keys', 'public keys of Ed25519, P-256, P-384 or P-521', key)
-  }
-}
 
 /**
  * Checks a signature that was made with a key alone.

@@ -2,9 +2,9 @@ import { createHash, createPublicKey, X509Certificate, type KeyObject } from 'no
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
-import { allOptional, listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read, type ReadShape } from '../options.ts'
+import { listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read, type ReadShape } from '../options.ts'
 import { parseYaml } from '../yaml-text.ts'
-import { requireTrustedKeys } from './key-signer.ts'
+import { readClaims, readName, readPublicKey, readRevoked, readSubject } from './check-trust.ts'
 import { manifestVersion } from './manifest.ts'
 import type { SignerClaims } from './signer-claims.ts'
 import type { Trust, TrustedAuthority, TrustedIdentity, TrustedKey } from './trust.ts'
@@ -18,23 +18,18 @@ export interface TrustFile {
   readonly floor: Readonly<Record<string, string>>
 }
 
-const hint = string(/^[0-9A-Fa-f]{64}$/, 'the hint of a key: 64 hexadecimal digits')
-const fingerprint = string(/^[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2}){31}$/, 'a SHA-256 fingerprint in hexadecimal')
-const serial = string(/^[0-9A-Fa-f]{1,2}(?::?[0-9A-Fa-f]{2}){0,31}$/, 'a serial number in hexadecimal')
-const attributes = object({ CN: optional(string()), O: optional(string()), OU: optional(string()), C: optional(string()), ST: optional(string()), L: optional(string()) })
-
 const signerShape = {
   /** For people. */
   name: optional(string()),
   key: optional(string()),
   authority: optional(string()),
-  subject: optional(attributes),
-  names: optional(listOf(string(/^(URI|email|DNS):./, 'a name with its kind: URI:, email: or DNS:'))),
+  subject: optional(readSubject),
+  names: optional(listOf(readName)),
   identity: optional(string()),
   issuer: optional(string()),
   trustedRoot: optional(string()),
   models: listOf(string()),
-  mayClaim: withDefault(recordOf(listOf(string())), {})
+  mayClaim: withDefault(readClaims, {})
 }
 const readSigner = object(signerShape)
 type SignerEntry = ReadShape<typeof signerShape>
@@ -42,12 +37,7 @@ type SignerEntry = ReadShape<typeof signerShape>
 const readFile = object({
   version: versionOne,
   signers: listOf(readSigner),
-  revoked: allOptional({
-    keys: optional(listOf(hint)),
-    certificates: optional(listOf(fingerprint)),
-    serials: optional(listOf(object({ authority: fingerprint, serial }))),
-    identities: optional(listOf(object({ identity: string(), issuer: string() })))
-  }),
+  revoked: readRevoked,
   floor: withDefault(recordOf(manifestVersion), {}),
   judgeValidityAt: optional(oneOf('now', 'leaf-not-before'))
 })
@@ -75,12 +65,11 @@ export async function readTrustFile (file: string): Promise<TrustFile> {
     const place = `${name}.signers[${index}]`
     const mayClaim = claimsOf(entry, place)
     const kind = kindOf(entry, place)
-    if (kind.key !== undefined) keys.push({ key: await readKey(inFolder(kind.key)), mayClaim })
+    if (kind.key !== undefined) keys.push({ key: readPublicKey(await readKey(inFolder(kind.key)), `${place}.key`), mayClaim })
     else if (kind.authority !== undefined) authorities.push({ certificate: await readCertificate(inFolder(kind.authority)), mayClaim, ...constraintsOf(entry) })
     else identities.push({ identity: kind.identity, issuer: kind.issuer, trustedRoot: await readNamedFile(inFolder(kind.trustedRoot)), mayClaim })
   }
   const trust: Trust = { keys, authorities, identities, revoked: revokedOf(revoked), ...judgeValidityAt !== undefined && { judgeValidityAt } }
-  requireTrustedKeys(trust)
   return Object.freeze({ id: `sha256:${createHash('sha256').update(text).digest('hex')}`, trust: Object.freeze(trust), floor })
 }
 

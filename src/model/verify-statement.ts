@@ -1,5 +1,6 @@
 import { readBundle, type SignedBundle } from './bundle.ts'
-import { identifyKey, requireTrustedKeys, type IdentifiedSigner } from './key-signer.ts'
+import { checkTrust } from './check-trust.ts'
+import { identifyKey, type IdentifiedSigner } from './key-signer.ts'
 import { readStatement } from './statement.ts'
 import type { Trust, VerifiedStatement } from './trust.ts'
 
@@ -9,11 +10,11 @@ import type { Trust, VerifiedStatement } from './trust.ts'
  * @throws FMG_ERR_BUNDLE_INVALID when it is malformed.
  * @throws FMG_ERR_SIGNATURE_INVALID when the signature is not by the key or certificate it names.
  * @throws FMG_ERR_SIGNER_UNTRUSTED when that key, certificate or identity is not among the trusted, or is revoked.
- * @throws FMG_ERR_OPTION_INVALID when a trusted key is not public, or of a kind that signs nothing here; when a keyless signature is to be
- * checked and the packages for it are not installed.
+ * @throws FMG_ERR_OPTION_INVALID when the trust is not what it should be, or holds a key that is not public or of a kind that signs nothing here;
+ * when a keyless signature is to be checked and the packages for it are not installed.
  */
 export async function verifyStatement (bytes: Uint8Array, trust: Trust, path: string): Promise<VerifiedStatement> {
-  requireTrustedKeys(trust)
+  checkTrust(trust)
   const bundle = readBundle(bytes, path)
   return { ...await identifySigner(bundle, trust), statement: readStatement(bundle.payload, path) }
 }

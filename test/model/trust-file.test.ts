@@ -17,12 +17,13 @@ const authority = issue({ subject: 'authority', isAuthority: true, usage: KeyUsa
 const ann = issue({ subject: 'ann', issuer: authority, usage: KeyUsageFlags.digitalSignature })
 const { trustedRoot } = sigstore()
 const pem = (certificate: X509Certificate): string => certificate.toString()
+const rsaPem = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'pem' }).toString()
 const keyPem = ours.publicKey.export({ type: 'spki', format: 'pem' }).toString()
 
 /** Reads a trust file that stands beside a key, an authority and a root. */
 async function read (t: Test, text: string): Promise<TrustFile> {
   const folder = t.testdir({
-    keys: { 'ours.pub': keyPem, private: ours.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'rsa.pub': generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'pem' }).toString() },
+    keys: { 'ours.pub': keyPem, private: ours.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'rsa.pub': rsaPem },
     'ca.pem': pem(authority.certificate),
     'root.json': trustedRoot,
     'trust.yaml': text
@@ -108,7 +109,7 @@ t.test('a trust file that is wrong anywhere is refused, and where is told', asyn
     [signer('authority: ca.pem, subject: { cn: ann }, models: [a]')]: /signers\[0\]\.subject\.cn is not an option; did you mean/,
     [signer('key: keys/ours.pub, models: [a], mayClaim: { name: [b] }')]: /signers\[0\]\.mayClaim must be without name/,
     [signer('key: keys/ours.pub, models: [a], mayClaim: { org: acme }')]: /mayClaim\.org must be a list/,
-    [signer('key: keys/rsa.pub, models: [a]')]: /public keys of Ed25519, P-256/
+    [signer('key: keys/rsa.pub, models: [a]')]: /signers\[0\]\.key must be a public key of Ed25519, P-256/
   }
   for (const [text, message] of Object.entries(cases)) await t.rejects(read(t, text), { code: 'FMG_ERR_OPTION_INVALID', message }, text)
   const files: Readonly<Record<string, RegExp>> = {

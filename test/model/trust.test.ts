@@ -156,12 +156,12 @@ t.test('an authority\'s signers are told apart by subject and names', async (t) 
     await verifyStatement(signature, { keys: [], authorities: [{ certificate: root.certificate, mayClaim: {}, ...constraints }], clock: () => now }, 'x')
   const right: readonly SignerConstraints[] = [
     {}, { subject: {} }, { subject: { CN: 'ann' } }, { subject: { O: 'Acme', OU: 'ML' } }, { subject: { O: 'A*' } },
-    { names: ['URI:spiffe://acme.example/ml/*'] }, { names: ['other', 'DNS:ann.acme.example'] }, { subject: { CN: 'ann' }, names: ['DNS:*.acme.example'] }
+    { names: ['URI:spiffe://acme.example/ml/*'] }, { names: ['DNS:other', 'DNS:ann.acme.example'] }, { subject: { CN: 'ann' }, names: ['DNS:*.acme.example'] }
   ]
   const wrong: readonly SignerConstraints[] = [
     { subject: { CN: 'an' } }, { subject: { CN: 'Ann' } }, { subject: { O: 'Acme', OU: 'Ops' } }, { subject: { C: '*' } }, { subject: { O: 'ann' } },
     { names: [] }, { names: ['URI:spiffe://acme.example/ml'] }, { names: ['DNS:acme.example'] }, { subject: { CN: 'bob' }, names: ['DNS:ann.acme.example'] },
-    { names: ['URI:ann.acme.example'] }, { names: ['email:*'] }, { names: ['ann.acme.example'] }
+    { names: ['URI:ann.acme.example'] }, { names: ['email:*'] }
   ]
   for (const constraints of right) t.ok(await meant(constraints), JSON.stringify(constraints))
   for (const constraints of wrong) await t.rejects(meant(constraints), untrusted('certificate-subject'), JSON.stringify(constraints))
@@ -171,9 +171,9 @@ t.test('an authority\'s signers are told apart by subject and names', async (t) 
   await t.rejects(verifyStatement(bytes, elsewhere, 'x'), untrusted('certificate-subject'), 'an entry of another authority is none')
   const two = issue({ subject: 'ann', issuer: root, usage: KeyUsageFlags.digitalSignature, attributes: [['2.5.4.3', 'bob']] })
   await t.rejects(meant({ subject: { CN: 'ann' } }, await signedBy(two, two)), untrusted('certificate-subject'), 'of two common names none counts')
-  await t.rejects(meant({ subject: { cn: 'ann' } }), { code: 'FMG_ERR_OPTION_INVALID', message: /of CN, O, OU, C, ST, L/ })
+  await t.rejects(meant({ subject: { cn: 'ann' } }), { code: 'FMG_ERR_OPTION_INVALID', message: /trust\.authorities\[0\]\.subject\.cn is not an option/ })
   const bare = issue({ subject: 'bare', issuer: root, usage: KeyUsageFlags.digitalSignature, names: [new GeneralName({ iPAddress: '10.0.0.1' })] })
-  await t.rejects(meant({ names: ['*'] }, await signedBy(bare, bare)), untrusted('certificate-subject'))
+  await t.rejects(meant({ names: ['URI:*', 'DNS:*', 'email:*'] }, await signedBy(bare, bare)), untrusted('certificate-subject'))
 })
 
 t.test('what several entries allow a signer stands side by side', async (t) => {
@@ -280,4 +280,27 @@ t.test('a trusted key that could never verify is the configuration\'s mistake', 
   for (const key of [ours.privateKey, generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey, generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey]) {
     await t.rejects(verifyStatement(bytes, { keys: [ours.publicKey, key], authorities: [] }, 'x'), { code: 'FMG_ERR_OPTION_INVALID' })
   }
+})
+
+t.test('a trust that does not say what it means is the configuration\'s mistake', async (t) => {
+  const bytes = await signed(ours.privateKey, { publicKey: { hint: keyHint(ours.publicKey) } })
+  const good: Trust = { keys: [ours.publicKey], authorities: [] }
+  const cases: readonly (readonly [object, RegExp])[] = [
+    [{ ...good, revoke: { keys: [] } }, /trust\.revoke is not an option; did you mean revoked/],
+    [{ ...good, revoked: { key: [] } }, /trust\.revoked\.key is not an option; did you mean keys/],
+    [{ ...good, revoked: { keys: ['ab'] } }, /trust\.revoked\.keys\[0\] must be the hint of a key/],
+    [{ ...good, revoked: { certificates: ['AB:CD'] } }, /trust\.revoked\.certificates\[0\]/],
+    [{ ...good, identities: [{ identity: 'ann', issuer: 'x', mayClaim: {} }] }, /trust\.identities\[0\]\.trustedRoot must be bytes/],
+    [{ ...good, identities: [{ identity: '', issuer: 'x', trustedRoot: Buffer.from('{}'), mayClaim: {} }] }, /trust\.identities\[0\]\.identity/],
+    [{ ...good, keys: [{ key: ours.publicKey }] }, /trust\.keys\[0\]\.mayClaim/],
+    [{ ...good, keys: [{ key: ours.privateKey, mayClaim: {} }] }, /trust\.keys\[0\]\.key must be a public key/],
+    [{ ...good, keys: ['pem'] }, /trust\.keys\[0\]/],
+    [{ ...good, authorities: [{ certificate: 'pem', mayClaim: {} }] }, /trust\.authorities\[0\]\.certificate must be a certificate/],
+    [{ ...good, authorities: [{ certificate: root.certificate, names: ['ann'], mayClaim: {} }] }, /names\[0\] must be a name with its kind/],
+    [{ ...good, judgeValidityAt: 'never' }, /judgeValidityAt/],
+    [{ ...good, clock: 3 }, /trust\.clock must be a function/],
+    [{ keys: [] }, /trust\.authorities must be a list/]
+  ]
+  for (const [trust, message] of cases) await t.rejects(verifyStatement(bytes, trust as Trust, 'x'), { code: 'FMG_ERR_OPTION_INVALID', message }, String(message))
+  t.ok(await verifyStatement(bytes, good, 'x'))
 })
