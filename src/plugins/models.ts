@@ -51,8 +51,8 @@ export interface ModelsOptions {
   readonly models: Readonly<Record<string, ModelOptions>>
   /** Keys that may open bundles; a bundle's own word on algorithms counts for nothing. */
   readonly keys: readonly KeyProvider[]
-  /** Who may sign. */
-  readonly trust: Trust
+  /** Who may sign; a function is asked for every load, so that a change counts from the next one on. What is loaded already stays. */
+  readonly trust: Trust | (() => Trust | Promise<Trust>)
   /**
    * Looks at the signed manifest of every version before it is decrypted, for instance whether it is too old. What it throws refuses that version; `aside` are those
    * that at boot are loaded for a rollback, or for whoever names them: of these one that is refused with FMG_ERR_MODEL_ROLLBACK is left out. Default: all are admitted.
@@ -88,7 +88,7 @@ const readModel = object({ directory: string(), previous: folders, beside: folde
 const readOptions = object({
   models: recordOf(readModel),
   keys: listOf(havingMethods<KeyProvider>('wrap', 'unwrap')),
-  trust: anyThat((value): value is Trust => typeof value === 'object' && value !== null, 'whom to trust'),
+  trust: anyThat((value): value is ModelsOptions['trust'] => typeof value === 'function' || (typeof value === 'object' && value !== null), 'whom to trust'),
   admit: withDefault(functionOf<Admit>(), () => undefined),
   graph: readGraphRules,
   bom: optional(readBomGate),
@@ -116,7 +116,8 @@ export const models = fp(async function models (app: FastifyInstance, options: M
       // Whom a canary chooses has not named it.
       await admit(manifest, signer, manifest.version === canary?.version ? 'serving' : place)
     }
-    const loaded = await loadModel({ directory, keys, trust, graph, bom, maxBytes, admit: judge, expectName: id, onProgress: logProgress(app.log, id) }, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
+    const opening = { directory, keys, trust: typeof trust === 'function' ? await trust() : trust, graph, bom, maxBytes, admit: judge, expectName: id, onProgress: logProgress(app.log, id) }
+    const loaded = await loadModel(opening, { ...sessionOptions, batch, watch: (event) => { logWorker(app.log, named, event) } })
     named.version = loaded.manifest.version
     if (loaded.findings.length > 0) app.log.warn({ ...named, findings: loaded.findings }, 'found in a bill of materials')
     app.log.info({ ...named, digest: loaded.statementDigest, signer: loaded.signer }, 'model loaded')

@@ -16,7 +16,6 @@ import { memoryConcurrency } from '../limits/memory-concurrency.ts'
 import { memoryLimiter } from '../limits/memory-limiter.ts'
 import type { ModeChange } from '../limits/resilient-limiter.ts'
 import { limitsConcurrency } from '../limits/tiers.ts'
-import type { Trust } from '../model/trust.ts'
 import { readTrustFile, type TrustFile } from '../model/trust-file.ts'
 import type { AuditOptions } from '../plugins/audit.ts'
 import { allowPlaintext } from '../plugins/listener.ts'
@@ -102,10 +101,10 @@ async function guard (app: FastifyInstance, { config, data, keys }: ServerParts,
   const shadow = await openShadow(app, config)
   const modeChanges = new EventEmitter<{ change: [ModeChange] }>()
   const { limiter, concurrency } = await limitsOf(app, config, (change) => { modeChanges.emit('change', change) })
-  const { trust, floor } = await trustOf(config, data)
+  const { floor } = await trustOf(config, data)
   const options = {
     mode: config.mode,
-    models: await modelsOf(config, data, trust, keys.pepper),
+    models: await modelsOf(config, data, keys.pepper),
     authenticate: { authenticators, ...config.redis !== undefined && { edge: { limiter } }, ...proxyCertificateOf(clientCertificates) },
     rateLimit: { tiers, defaultTier, limiter, backoff, blocks, exceptions, ...load !== undefined && { load: loadControl(load) } },
     ...limitsConcurrency(tiers) && { concurrency: { store: concurrency } },
@@ -179,7 +178,8 @@ function costOf ({ models: { reserveMs } }: ServerConfig): Pick<OpenInferenceOpt
 }
 
 /** Every folder below `models/` is a sealed bundle of that name; where versions were changed by command, the book says what is loaded. */
-async function modelsOf ({ models: { reserveMs: _cost, trustFile: _trust, allowRollback: _allowed, batch, ...serving } }: ServerConfig, data: DataFolder, trust: Trust, pepper: Uint8Array): Promise<ModelsOptions> {
+async function modelsOf (config: ServerConfig, data: DataFolder, pepper: Uint8Array): Promise<ModelsOptions> {
+  const { reserveMs: _cost, trustFile: _trust, allowRollback: _allowed, batch, ...serving } = config.models
   const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
   const found = Object.fromEntries(folders.map(({ name }): [string, ModelOptions] => [name, { directory: path.join(data.models, name) }]))
   const models = Object.entries({ ...found, ...await readModelBook(data) }).map(([name, options]): [string, ModelOptions] => [name, { ...options, batch: batch[name] }])
@@ -188,7 +188,7 @@ async function modelsOf ({ models: { reserveMs: _cost, trustFile: _trust, allowR
     models: Object.fromEntries(models),
     canaryKey: createHmac('sha256', pepper).update('fastify-model-guard/v1 canary').digest(),
     keys: [await keyFromFile(data.modelWrappingKey)],
-    trust
+    trust: async () => (await trustOf(config, data)).trust
   }
 }
 

@@ -4,6 +4,7 @@ import { rename } from 'node:fs/promises'
 import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { keyHint } from '../../src/model/bundle.ts'
 import type { LoadedModel } from '../../src/model/load-model.ts'
 import type { ModelChange } from '../../src/plugins/loaded-models.ts'
 import { recordModelChanges } from '../../src/plugins/model-changes.ts'
@@ -311,4 +312,16 @@ t.test('options are read strictly', async (t) => {
     t.teardown(() => app.close())
     await t.rejects(async () => { await app.register(modelGuard, guardOptions({ models: { models: {}, keys: [], trust, ...more } })) }, { code: 'FMG_ERR_OPTION_INVALID' }, JSON.stringify(more))
   }
+})
+
+t.test('who is trusted is asked for every load: who is revoked gets no further version in, and what serves goes on', async (t) => {
+  let revoked: readonly string[] = []
+  const { app, versions, infer } = await serve(t, 3, { trust: async () => ({ ...trust, revoked: { keys: revoked } }) })
+  const [, second = '', third = ''] = versions
+  await app.models.load('fraud', second)
+  revoked = trust.keys.map((key) => keyHint('key' in key ? key.key : key))
+  await t.rejects(app.models.load('fraud', third), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-revoked' })
+  t.match(await infer(), [200])
+  revoked = []
+  t.ok(await app.models.load('fraud', third))
 })
