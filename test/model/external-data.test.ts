@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { externalLocations } from '../../src/model/external-data.ts'
+import { externalLocations, requireGiven } from '../../src/model/external-data.ts'
 import { addModel, bytes, externalModel, externalWeights, graph, node, number, onnx, value } from '../helpers/onnx.ts'
 
 const refused = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'model-format' }
@@ -44,6 +44,12 @@ t.test('tensors outside are found wherever a tensor can stand, and refused where
     if (name === 'initializer') t.same(externalLocations(model), ['w.bin'])
     else t.throws(() => externalLocations(model), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'external-data', message: /no initializer of its own graph/ }, name)
   }
+})
+
+t.test('what a graph names must be given, by that very name', async (t) => {
+  const refusal = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'external-data', message: /keeps tensors in "w\.bin", which is not given/ }
+  for (const given of [[], ['./w.bin'], ['W.bin', 'v.bin']]) t.throws(() => { requireGiven(externalModel('w.bin'), given.map((path) => ({ path }))) }, refusal, given.join())
+  t.doesNotThrow(() => { requireGiven(externalModel('w.bin'), [{ path: 'v.bin' }, { path: 'w.bin' }]) })
 })
 
 t.test('each location is named once, as it stands', async (t) => {

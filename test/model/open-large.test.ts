@@ -102,6 +102,25 @@ t.test('without threads this one opens large files, and nothing is shared', asyn
   for (const threads of [-1, 0.5, 65]) await t.rejects(openModel({ directory, keys: [key], trust, threads }), { code: 'FMG_ERR_OPTION_INVALID', message: /openModel\.threads/ })
 })
 
+t.test('the data key is zero when a model is open, and when it is refused', async (t) => {
+  const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel() })
+  const genuine = crypto.subtle.decrypt.bind(crypto.subtle)
+  const dataKeys: Uint8Array[] = []
+  Object.defineProperty(crypto.subtle, 'decrypt', {
+    configurable: true,
+    value: async (...args: Parameters<typeof genuine>) => {
+      const plain = await genuine(...args)
+      dataKeys.push(new Uint8Array(plain))
+      return plain
+    }
+  })
+  t.teardown(() => Reflect.deleteProperty(crypto.subtle, 'decrypt'))
+  await openModel({ directory, keys: [key], trust, admit: () => { t.notOk(dataKeys.some(isZero)) } })
+  await t.rejects(openModel({ directory, keys: [key], trust, expectName: 'other' }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'another-model' })
+  t.equal(dataKeys.length, 2)
+  t.ok(dataKeys.every((bytes) => bytes.length === 32 && isZero(bytes)))
+})
+
 t.test('of a large file with one changed byte nothing is left in memory', async (t) => {
   const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel(), 'w.bin': Buffer.alloc(65 * mebibyte, 1) })
   const handle = await open(path.join(directory, 'w.bin.sealed'), 'r+')
