@@ -12,8 +12,8 @@ import { table } from './table.ts'
 const execute = promisify(execFile)
 
 const names: readonly CandidateName[] = [
-  'fs.readFile', 'decrypted, two threads', 'opened and verified', 'opened and verified, shards', 'SHA-256', 'openssl enc -d', 'age -d', 'session of the bundle',
-  'session of the plaintext, from memory'
+  'fs.readFile', 'decrypted, two threads', 'opened and verified', 'opened and verified, shards', 'SHA-256', 'openssl enc -d', 'age -d', 'age -d, to memory',
+  'session of the bundle', 'session of the plaintext, from memory'
 ]
 
 type Measured = ReadonlyMap<CandidateName, readonly Taken[]>
@@ -29,6 +29,7 @@ export const model: Bench = {
       await writeBenchFiles(files, options.megabytes)
       return report(await measure(folder, options), (await stat(files.weights)).size)
     } finally {
+      await rm(benchFiles(folder).inMemory, { force: true })
       await rm(folder, { recursive: true, force: true })
     }
   }
@@ -36,13 +37,14 @@ export const model: Bench = {
 
 /** All in turn, forwards and backwards; the first round warms up the page cache and is not counted. */
 async function measure (folder: string, { rounds, progress }: BenchOptions): Promise<Measured> {
-  const present = names.filter((name) => name !== 'age -d' || hasAge())
+  const present = names.filter((name) => !name.startsWith('age') || hasAge())
   if (present.length < names.length) progress('age is not installed and is left out')
   const measured = new Map<CandidateName, Taken[]>()
   for (let round = 0; round <= rounds; round++) {
     progress(round === 0 ? 'warming up' : `round ${round} of ${rounds}`)
     for (const name of round % 2 === 0 ? present : present.toReversed()) {
       const taken = await runOnce(name, folder)
+      await rm(benchFiles(folder).inMemory, { force: true })
       if (round > 0) measured.set(name, [...measured.get(name) ?? [], taken])
     }
   }
@@ -64,7 +66,9 @@ function report (measured: Measured, bytes: number): BenchResult {
     ['decrypt_over_read_file', over('decrypted, two threads', 'fs.readFile')],
     ['open_over_read_file', over('opened and verified', 'fs.readFile')],
     ['open_shards_over_read_file', over('opened and verified, shards', 'fs.readFile')],
-    ...measured.has('age -d') ? [['open_over_age', over('opened and verified', 'age -d')] as const] : [],
+    ...measured.has('age -d')
+      ? [['open_over_age', over('opened and verified', 'age -d, to memory')], ['open_over_age_to_null', over('opened and verified', 'age -d')]] as const
+      : [],
     ['open_over_openssl_enc', over('opened and verified', 'openssl enc -d')],
     ['open_over_sha256', over('opened and verified', 'SHA-256')],
     ['open_rss_over_model_mb', aboveMb('opened and verified')],

@@ -30,6 +30,8 @@ const candidates = {
   'SHA-256': async ({ weights }) => { hash(weights) },
   'openssl enc -d': async ({ ctr }) => { run('openssl', [...ctrWords, '-d', '-in', ctr, '-out', '/dev/null']) },
   'age -d': async ({ age, ageIdentity }) => { run('age', ['-d', '-i', ageIdentity, '-o', '/dev/null', age]) },
+  // Into memory, as a sealed model is opened: what goes nowhere takes no pages.
+  'age -d, to memory': async ({ age, ageIdentity, inMemory }) => { run('age', ['-d', '-i', ageIdentity, '-o', inMemory, age]) },
   'session of the bundle': async (files) => {
     const session = await startSession(await openBundle(files, files.bundle), { queueLimit: 0, timeoutMs: 600_000 })
     process.once('exit', () => { void session.close() })

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { seal } from '../../src/model/cobblestone.ts'
@@ -29,9 +30,13 @@ export interface BenchFiles {
   /** That file for `age`, and the identity that opens it. */
   readonly age: string
   readonly ageIdentity: string
+  /** A file that is written to memory, where there is a file system that does. */
+  readonly inMemory: string
   /** That file as `openssl enc -aes-256-ctr` leaves it. */
   readonly ctr: string
 }
+
+const memoryFolder = '/dev/shm'
 
 /** The paths below this folder. */
 export function benchFiles (folder: string): BenchFiles {
@@ -46,6 +51,7 @@ export function benchFiles (folder: string): BenchFiles {
     wrappingKey: at('wrapping-key.json'),
     age: at('weights.age'),
     ageIdentity: at('age-identity'),
+    inMemory: path.join(existsSync(memoryFolder) ? memoryFolder : folder, `${path.basename(folder)}.plain`),
     ctr: at('weights.ctr')
   }
 }
