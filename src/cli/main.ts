@@ -11,6 +11,7 @@ import { UsageError, type Verb } from './command.ts'
 import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
 import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
 import { modelBom, modelCheckBom } from './model-bom.ts'
+import { modelTrace } from './model-trace.ts'
 import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
 import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
 import { policyReplay } from './policy-replay.ts'
@@ -33,6 +34,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'model inspect': modelInspect,
   'model bom': modelBom,
   'model check-bom': modelCheckBom,
+  'model trace': modelTrace,
   'policy check': policyCheck,
   'policy test': policyTest,
   'policy explain': policyExplain,

@@ -1,22 +1,16 @@
-import { createPublicKey, X509Certificate } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { guardError } from '../errors.ts'
 import { makePrivateFolder } from '../files.ts'
 import { inspectModel } from '../model/inspect-model.ts'
-import type { Manifest } from '../model/manifest.ts'
-import { openModel, type OpenModelOptions } from '../model/open-model.ts'
+import { openModel } from '../model/open-model.ts'
 import { rewrapModel } from '../model/rewrap-model.ts'
 import { sealModel } from '../model/seal-model.ts'
 import { signModel, type SignModelOptions } from '../model/sign-model.ts'
-import type { ModelSigner } from '../model/trust.ts'
-import { readTrustFile } from '../model/trust-file.ts'
 import { verifyModel } from '../model/verify-model.ts'
-import { versionFloor } from '../model/version-floor.ts'
 import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
-import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
-import type { KeyProvider } from '../secrets/key-provider.ts'
+import { signerFromFile } from '../secrets/key-file.ts'
 import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
+import { describeSigner, isTrustGiven, readCertificates, readKeys, readTrust, trustOptions, trustUsage } from './model-arguments.ts'
 import { showProgress } from './progress.ts'
 
 /** Makes the two keys a model's owner needs. */
@@ -55,9 +49,6 @@ function readHashing (args: Arguments): Pick<SignModelOptions, 'hash' | 'shardBy
   if (shardBytes !== undefined && !/^[1-9]\d{0,14}$/.test(shardBytes)) throw new UsageError('--shard-bytes is a number of bytes')
   return { ...hash !== undefined && { hash }, ...shardBytes !== undefined && { shardBytes: Number(shardBytes) } }
 }
-
-const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true }, 'trust-file': { type: 'string' } } as const
-const trustUsage = '(--trust PUBLIC-PEM | --authority CA-PEM | --trust-file YAML)…'
 
 /** Verifies a signed model folder. */
 export const modelVerify: Verb = {
@@ -119,47 +110,6 @@ export const modelInspect: Verb = {
     const facts = await inspectModel(args.required('BUNDLE'))
     print(args, facts, JSON.stringify(facts, null, 2))
     return true
-  }
-}
-
-function describeSigner (signer: ModelSigner): string {
-  if (signer.method === 'key') return `the key ${signer.hint}`
-  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity}, vouched for by ${signer.issuer}`
-}
-
-async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {
-  const files = args.texts(name)
-  if (files.length === 0) throw new UsageError(`--${name} is required`)
-  return await Promise.all(files.map((file) => keyFromFile(file)))
-}
-
-function isTrustGiven (args: Arguments): boolean {
-  return args.texts('trust').length + args.texts('authority').length > 0 || args.text('trust-file') !== undefined
-}
-
-/** Whom to trust, and what to demand of the version where a trust file says so. */
-async function readTrust (args: Arguments): Promise<Pick<OpenModelOptions, 'trust' | 'admit'>> {
-  const [keyFiles, authorityFiles, trustFile] = [args.texts('trust'), args.texts('authority'), args.text('trust-file')]
-  if (!isTrustGiven(args)) throw new UsageError('--trust, --authority or --trust-file is required')
-  const keys = await Promise.all(keyFiles.map(async (file) => parse(file, await readFile(file), createPublicKey)))
-  const authorities = await readCertificates(authorityFiles)
-  if (trustFile === undefined) return { trust: { keys, authorities } }
-  const { trust, floor } = await readTrustFile(trustFile)
-  return {
-    trust: { ...trust, keys: [...keys, ...trust.keys], authorities: [...authorities, ...trust.authorities] },
-    ...Object.keys(floor).length > 0 && { admit: (manifest: Manifest) => { versionFloor({ minimum: floor }).check(manifest) } }
-  }
-}
-
-async function readCertificates (files: readonly string[]): Promise<readonly X509Certificate[]> {
-  return await Promise.all(files.map(async (file) => parse(file, await readFile(file), (pem) => new X509Certificate(pem))))
-}
-
-function parse<T> (file: string, pem: Buffer, read: (pem: Buffer) => T): T {
-  try {
-    return read(pem)
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `${file} is not what was expected in PEM`, cause })
   }
 }
 

@@ -11,6 +11,8 @@ import type { SignedFile } from './signed-file.ts'
 export interface Statement extends Hashing {
   /** `sha256:<hex>` over the payload's bytes: names the model in records, and is what its seal is bound to. */
   readonly digest: string
+  /** SHA-256 over the digests of its files (section 6.5), in hexadecimal: what others name the model by. */
+  readonly root: string
   /** The signer's name for the model: informational. */
   readonly name: string
   /** Sorted by name. A model that is a single file may be named `.`, and is then alone. */
@@ -60,7 +62,7 @@ export function readStatement (payload: Uint8Array, path: string): Statement {
   const hashing = requireHashing(serialization, path)
   const files = readResources(resources, hashing, path)
   if (rootDigest(resources) !== model.digest.sha256) throw invalid(`the root digest of ${path} is not that of its files`, 'root-digest')
-  return { digest: `sha256:${createHash('sha256').update(payload).digest('hex')}`, name: model.name, ...hashing, files, ignorePaths: serialization.ignore_paths ?? [] }
+  return { digest: `sha256:${createHash('sha256').update(payload).digest('hex')}`, root: model.digest.sha256, name: model.name, ...hashing, files, ignorePaths: serialization.ignore_paths ?? [] }
 }
 
 function requirePredicateType (type: string, path: string): void {

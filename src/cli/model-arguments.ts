@@ -1,0 +1,60 @@
+import { createPublicKey, X509Certificate } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { guardError } from '../errors.ts'
+import type { Manifest } from '../model/manifest.ts'
+import type { OpenModelOptions } from '../model/open-model.ts'
+import { readTrustFile } from '../model/trust-file.ts'
+import type { ModelSigner } from '../model/trust.ts'
+import { versionFloor } from '../model/version-floor.ts'
+import { keyFromFile } from '../secrets/key-file.ts'
+import type { KeyProvider } from '../secrets/key-provider.ts'
+import { UsageError, type Arguments } from './command.ts'
+
+/** How a command is told whom to trust. */
+export const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true }, 'trust-file': { type: 'string' } } as const
+
+/** How that is written. */
+export const trustUsage = '(--trust PUBLIC-PEM | --authority CA-PEM | --trust-file YAML)…'
+
+/** Who signed, for people. */
+export function describeSigner (signer: ModelSigner): string {
+  if (signer.method === 'key') return `the key ${signer.hint}`
+  return signer.method === 'certificate' ? `the certificate of ${signer.subject}` : `${signer.identity}, vouched for by ${signer.issuer}`
+}
+
+/** @throws UsageError where none is given. */
+export async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {
+  const files = args.texts(name)
+  if (files.length === 0) throw new UsageError(`--${name} is required`)
+  return await Promise.all(files.map((file) => keyFromFile(file)))
+}
+
+export function isTrustGiven (args: Arguments): boolean {
+  return args.texts('trust').length + args.texts('authority').length > 0 || args.text('trust-file') !== undefined
+}
+
+/** Whom to trust, and what to demand of the version where a trust file says so. */
+export async function readTrust (args: Arguments): Promise<Pick<OpenModelOptions, 'trust' | 'admit'>> {
+  const [keyFiles, authorityFiles, trustFile] = [args.texts('trust'), args.texts('authority'), args.text('trust-file')]
+  if (!isTrustGiven(args)) throw new UsageError('--trust, --authority or --trust-file is required')
+  const keys = await Promise.all(keyFiles.map(async (file) => parse(file, await readFile(file), createPublicKey)))
+  const authorities = await readCertificates(authorityFiles)
+  if (trustFile === undefined) return { trust: { keys, authorities } }
+  const { trust, floor } = await readTrustFile(trustFile)
+  return {
+    trust: { ...trust, keys: [...keys, ...trust.keys], authorities: [...authorities, ...trust.authorities] },
+    ...Object.keys(floor).length > 0 && { admit: (manifest: Manifest) => { versionFloor({ minimum: floor }).check(manifest) } }
+  }
+}
+
+export async function readCertificates (files: readonly string[]): Promise<readonly X509Certificate[]> {
+  return await Promise.all(files.map(async (file) => parse(file, await readFile(file), (pem) => new X509Certificate(pem))))
+}
+
+function parse<T> (file: string, pem: Buffer, read: (pem: Buffer) => T): T {
+  try {
+    return read(pem)
+  } catch (cause) {
+    throw guardError('FMG_ERR_FILE', { detail: `${file} is not what was expected in PEM`, cause })
+  }
+}

@@ -1,0 +1,47 @@
+import { readLine } from '../audit/prove-record.ts'
+import { parseRecord } from '../audit/read-records.ts'
+import { guardError } from '../errors.ts'
+import type { Manifest } from '../model/manifest.ts'
+import { traceModel, type TracedData } from '../model/trace-model.ts'
+import { keyFromFile } from '../secrets/key-file.ts'
+import { print, readArguments, UsageError, type Verb } from './command.ts'
+import { describeSigner, readTrust, trustOptions, trustUsage } from './model-arguments.ts'
+
+/** Says where the model of a record comes from: who signed it, who trained it, on what, and who signed that. */
+export const modelTrace: Verb = {
+  usage: `(DIGEST | SEQ --log FOLDER) --models FOLDER… [--datasets FOLDER]… [--key JWK]… ${trustUsage} [--json]`,
+  async run (words) {
+    const folders = { type: 'string', multiple: true } as const
+    const args = readArguments(words, { ...trustOptions, log: { type: 'string' }, models: folders, datasets: folders, key: folders }, ['DIGEST or SEQ'])
+    const digest = await digestOf(args.required('DIGEST or SEQ'), args.text('log'))
+    const models = args.texts('models')
+    if (models.length === 0) throw new UsageError('--models is required')
+    const { trust } = await readTrust(args)
+    const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, keys: await Promise.all(args.texts('key').map((file) => keyFromFile(file))) })
+    const { directory, signer, manifest, trainingData } = trace
+    print(args, { digest, ...trace }, [
+      `${manifest.name} ${manifest.version} in ${directory}, signed by ${describeSigner(signer)}`,
+      ...describeTraining(manifest),
+      ...trainingData.map(describeData)
+    ].join('\n'))
+    return trainingData.every(({ found }) => found !== undefined)
+  }
+}
+
+async function digestOf (word: string, log: string | undefined): Promise<string> {
+  if (log === undefined) return word
+  const line = /^\d{1,15}$/.test(word) ? await readLine(log, Number(word)) : undefined
+  const digest = line === undefined ? undefined : parseRecord(line)?.model_digest
+  if (digest === undefined) throw guardError('FMG_ERR_FILE', { detail: `${log} has no record ${word} that is under its checkpoint and of a model` })
+  return digest
+}
+
+function describeTraining ({ trained_by: by, trained_at: at, code }: Manifest): readonly string[] {
+  const said = [by === undefined ? '' : ` by ${by}`, at === undefined ? '' : ` at ${at}`, code === undefined ? '' : ` with ${code.name} (sha256:${code.digest.sha256})`].join('')
+  return said === '' ? ['who trained it is not said'] : [`trained${said}`]
+}
+
+function describeData ({ name, digest, found }: TracedData): string {
+  const what = `on ${name} (sha256:${digest})`
+  return found === undefined ? `${what}, which was not found` : `${what} in ${found.directory}, signed by ${describeSigner(found.signer)}`
+}
