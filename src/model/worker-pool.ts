@@ -122,7 +122,7 @@ export class WorkerPool {
   }
 
   #mend (replace: NonNullable<WorkerPoolOptions['replace']>): void {
-    if (this.#isClosing || this.#isMending) return
+    if (this.#isMending) return
     this.#isMending = true
     this.#mending = this.#replaceAll(replace)
   }

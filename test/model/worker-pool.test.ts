@@ -37,9 +37,9 @@ function handLane (): HandLane {
     end () { settle.resolve({ outputs: {}, computeMs: 1 }) },
     die () {
       const error = guardError('FMG_ERR_MODEL_FAILED', { reason: 'thread-ended' })
-      // The worst order: the run is told first.
+      // The worst order: the run is told first, and the pool much later.
       settle.reject(error)
-      resolveEnded(error)
+      setImmediate(() => { resolveEnded(error) })
     }
   }
 }
@@ -88,7 +88,7 @@ function byHand (more: Partial<WorkerPoolOptions> = {}): Hand {
 }
 
 async function turn (): Promise<void> {
-  await new Promise(setImmediate)
+  for (let count = 0; count < 2; count++) await new Promise(setImmediate)
 }
 
 const died = { code: 'FMG_ERR_MODEL_FAILED', reason: 'thread-ended' }
@@ -107,6 +107,28 @@ t.test('of two workers the one that dies fails its own run alone, and another ta
   lanes[2]?.end()
   await Promise.all([second, third])
   t.same(pool.memoryBytes, [10, 10])
+})
+
+t.test('one replacement comes after the other', async (t) => {
+  const asked: number[] = []
+  let give: (lanes: readonly WorkerLane[]) => void = () => undefined
+  const { lanes, pauses, ring } = byHand({
+    replace: async (count) => {
+      asked.push(count)
+      return await new Promise((resolve) => { give = resolve })
+    }
+  })
+  lanes[0]?.die()
+  await turn()
+  lanes[1]?.die()
+  await turn()
+  t.same(asked, [1])
+  give([handLane()])
+  await turn()
+  t.same([asked, pauses], [[1], [1000]])
+  ring()
+  await turn()
+  t.same(asked, [1, 1])
 })
 
 t.test('the last that dies fails those that wait with 503, and nothing is given to a thread that has ended', async (t) => {

@@ -171,3 +171,14 @@ t.test('attack: an older version, genuine in all, is made to serve by command, b
   t.same(await start({ directory: newer, previous: [older], canary: { version: '1.1.0', perMille: 1000, principals: [], roles: [] } }), [['1.2.0', 'current']])
   await t.rejects(start({ directory: newer, canary: { version: '1.1.0', perMille: 1000, principals: [], roles: [] } }), { code: 'FMG_ERR_MODEL_UNKNOWN' })
 })
+
+t.test('requests that run together get their own answers', async (t) => {
+  const { url, keys, data } = await startServer(t, { models: { ...defaultConfig.models, workers: 2, batch: { digits: { maxRows: 8, maxDelayMs: 20 } } } })
+  const ask = asker({ url }, keys.analyst)
+  const images = await Promise.all(Array.from({ length: 20 }, (_, index) => exampleImage(index)))
+  const answers = await Promise.all(images.map(async ({ request }) => await ask('POST', infer, request)))
+  for (const [index, { label }] of images.entries()) t.match(answers[index], { status: 200, body: { outputs: [{ name: 'label', shape: [1], data: [label] }, { shape: [1, 10] }] } })
+  t.match(await ask('POST', infer, { inputs: [{ ...image.inputs[0], shape: [1, 63] }] }), { status: 400, body: { code: 'FMG_ERR_INPUT_INVALID' } })
+  const records = recordsIn(data.root).filter(({ action, status }) => action === 'predict' && status === 'success')
+  t.ok(records.length === 20 && records.every(({ compute_ms: computeMs }) => Number(computeMs) > 0), 'each with its part of the time')
+})

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { request as httpsRequest } from 'node:https'
 import type { IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -22,10 +23,12 @@ t.test('paths in a configuration are relative to its file', async (t) => {
 })
 
 t.test('with a certificate it serves over TLS, on any address', async (t) => {
-  const folder = t.testdir()
+  // Not the test's own folder, which would be removed before the server stops.
+  const folder = await mkdtemp(path.join(tmpdir(), 'model-guard-tls-'))
+  t.teardown(async () => { await rm(folder, { recursive: true, force: true }) })
   const [keyFile, certificateFile] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')]
   t.match(await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', keyFile, '-out', certificateFile, '-subj', '/CN=localhost', '-days', '2']), { status: 0 })
-  const { app, keys } = await startServer(t, { data: path.join(folder, 'data'), listen: { ...defaultConfig.listen, host: '0.0.0.0', port: 0, tls: { keyFile, certificateFile } } })
+  const { app, keys } = await startServer(t, { listen: { ...defaultConfig.listen, host: '0.0.0.0', port: 0, tls: { keyFile, certificateFile } } })
   const { port } = app.server.address() as { port: number }
   const client = httpsRequest({ port, host: '127.0.0.1', path: '/v2', headers: { 'x-api-key': keys.analyst }, ca: await readFile(certificateFile), servername: 'localhost' })
   client.end()
