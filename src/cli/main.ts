@@ -1,77 +1,62 @@
 #!/usr/bin/env node
 import { isGuardError } from '../errors.ts'
 import { nearestWord } from '../options.ts'
-import { auditProve, auditVerifyProof } from './audit-prove.ts'
-import { auditVerifyReceipt } from './audit-receipt.ts'
-import { auditVerify } from './audit.ts'
-import { auditForget } from './audit-forget.ts'
-import { auditExport, auditFind, auditIndex, auditQuery } from './audit-query.ts'
-import { auditAnalyze } from './audit-analyze.ts'
 import { UsageError, type Verb } from './command.ts'
-import { keysCreate, keysList, keysRevoke, keysRotate } from './keys.ts'
-import { limitsEnd, limitsExceptions, limitsListBlocks, limitsRaise, limitsUnblock } from './limits.ts'
-import { modelBom, modelCheckBom } from './model-bom.ts'
-import { modelTrace } from './model-trace.ts'
-import { modelInspect, modelKeygen, modelOpen, modelRewrap, modelSeal, modelSign, modelVerify } from './model.ts'
-import { policyCheck, policyExplain, policySign, policyTest } from './policy.ts'
-import { policyReplay } from './policy-replay.ts'
-import { policyUsage } from './policy-usage.ts'
-import { routes } from './routes.ts'
-import { serve } from './serve.ts'
-import { tokensDeny } from './tokens.ts'
 
-const verbs: Readonly<Record<string, Verb>> = {
-  'keys create': keysCreate,
-  'keys list': keysList,
-  'keys rotate': keysRotate,
-  'keys revoke': keysRevoke,
-  'model keygen': modelKeygen,
-  'model sign': modelSign,
-  'model verify': modelVerify,
-  'model seal': modelSeal,
-  'model open': modelOpen,
-  'model rewrap': modelRewrap,
-  'model inspect': modelInspect,
-  'model bom': modelBom,
-  'model check-bom': modelCheckBom,
-  'model trace': modelTrace,
-  'policy check': policyCheck,
-  'policy test': policyTest,
-  'policy explain': policyExplain,
-  'policy sign': policySign,
-  'policy replay': policyReplay,
-  'policy usage': policyUsage,
-  'audit verify': auditVerify,
-  'audit query': auditQuery,
-  'audit export': auditExport,
-  'audit find': auditFind,
-  'audit index': auditIndex,
-  'audit forget': auditForget,
-  'audit prove': auditProve,
-  'audit verify-proof': auditVerifyProof,
-  'audit verify-receipt': auditVerifyReceipt,
-  'audit analyze': auditAnalyze,
-  'tokens deny': tokensDeny,
-  'limits list-blocks': limitsListBlocks,
-  'limits unblock': limitsUnblock,
-  'limits raise': limitsRaise,
-  'limits exceptions': limitsExceptions,
-  'limits end': limitsEnd,
-  routes,
-  serve
+// Each is loaded when it is asked for: who verifies a log need not wait for a server's parts.
+const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
+  'keys create': async () => (await import('./keys.ts')).keysCreate,
+  'keys list': async () => (await import('./keys.ts')).keysList,
+  'keys rotate': async () => (await import('./keys.ts')).keysRotate,
+  'keys revoke': async () => (await import('./keys.ts')).keysRevoke,
+  'model keygen': async () => (await import('./model.ts')).modelKeygen,
+  'model sign': async () => (await import('./model.ts')).modelSign,
+  'model verify': async () => (await import('./model.ts')).modelVerify,
+  'model seal': async () => (await import('./model.ts')).modelSeal,
+  'model open': async () => (await import('./model.ts')).modelOpen,
+  'model rewrap': async () => (await import('./model.ts')).modelRewrap,
+  'model inspect': async () => (await import('./model.ts')).modelInspect,
+  'model bom': async () => (await import('./model-bom.ts')).modelBom,
+  'model check-bom': async () => (await import('./model-bom.ts')).modelCheckBom,
+  'model trace': async () => (await import('./model-trace.ts')).modelTrace,
+  'policy check': async () => (await import('./policy.ts')).policyCheck,
+  'policy test': async () => (await import('./policy.ts')).policyTest,
+  'policy explain': async () => (await import('./policy.ts')).policyExplain,
+  'policy sign': async () => (await import('./policy.ts')).policySign,
+  'policy replay': async () => (await import('./policy-replay.ts')).policyReplay,
+  'policy usage': async () => (await import('./policy-usage.ts')).policyUsage,
+  'audit verify': async () => (await import('./audit.ts')).auditVerify,
+  'audit query': async () => (await import('./audit-query.ts')).auditQuery,
+  'audit export': async () => (await import('./audit-query.ts')).auditExport,
+  'audit find': async () => (await import('./audit-query.ts')).auditFind,
+  'audit index': async () => (await import('./audit-query.ts')).auditIndex,
+  'audit forget': async () => (await import('./audit-forget.ts')).auditForget,
+  'audit prove': async () => (await import('./audit-prove.ts')).auditProve,
+  'audit verify-proof': async () => (await import('./audit-prove.ts')).auditVerifyProof,
+  'audit verify-receipt': async () => (await import('./audit-receipt.ts')).auditVerifyReceipt,
+  'audit analyze': async () => (await import('./audit-analyze.ts')).auditAnalyze,
+  'tokens deny': async () => (await import('./tokens.ts')).tokensDeny,
+  'limits list-blocks': async () => (await import('./limits.ts')).limitsListBlocks,
+  'limits unblock': async () => (await import('./limits.ts')).limitsUnblock,
+  'limits raise': async () => (await import('./limits.ts')).limitsRaise,
+  'limits exceptions': async () => (await import('./limits.ts')).limitsExceptions,
+  'limits end': async () => (await import('./limits.ts')).limitsEnd,
+  routes: async () => (await import('./routes.ts')).routes,
+  serve: async () => (await import('./serve.ts')).serve
 }
 
 /** Exit status 0; 1: what was asked does not hold; 2: the command was not understood. */
 async function main (words: readonly string[]): Promise<number> {
   const name = [words.slice(0, 2).join(' '), words[0] ?? ''].find((candidate) => Object.hasOwn(verbs, candidate))
-  const verb = name === undefined ? undefined : verbs[name]
-  if (name === undefined || verb === undefined) return words.includes('--help') ? help(Object.entries(verbs)) : unknown(words)
-  if (words.includes('--help')) return help([[name, verb]])
+  const load = name === undefined ? undefined : verbs[name]
+  if (name === undefined || load === undefined) return words.includes('--help') ? help(await usages()) : await unknown(words)
+  const verb = await load()
+  if (words.includes('--help')) return help([usageOf(name, verb)])
   try {
     return await verb.run(words.slice(name.split(' ').length)) ? 0 : 1
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`${error.message}\nusage: ${usageOf([name, verb])}`)
+      console.error(`${error.message}\nusage: ${usageOf(name, verb)}`)
       return 2
     }
     if (!isForeseen(error)) throw error
@@ -85,22 +70,24 @@ function isForeseen (error: unknown): error is Error & { code: string } {
   return isGuardError(error) || (error instanceof Error && 'syscall' in error && 'code' in error)
 }
 
-type Named = readonly [name: string, verb: Verb]
-
-function help (named: readonly Named[]): number {
-  console.log(named.map(usageOf).join('\n'))
+function help (lines: readonly string[]): number {
+  console.log(lines.join('\n'))
   return 0
 }
 
-function unknown (words: readonly string[]): number {
+async function unknown (words: readonly string[]): Promise<number> {
   const asked = words.filter((word) => !word.startsWith('-')).slice(0, 2).join(' ')
   const meant = nearestWord(asked, Object.keys(verbs))
   if (asked !== '') console.error(`there is no ${asked}${meant === undefined ? '' : `; did you mean ${meant}?`}\n`)
-  console.error(Object.entries(verbs).map(usageOf).join('\n'))
+  console.error((await usages()).join('\n'))
   return 2
 }
 
-function usageOf ([name, { usage }]: Named): string {
+async function usages (): Promise<readonly string[]> {
+  return await Promise.all(Object.entries(verbs).map(async ([name, load]) => usageOf(name, await load())))
+}
+
+function usageOf (name: string, { usage }: Verb): string {
   return `model-guard ${name} ${usage}`.trimEnd()
 }
 

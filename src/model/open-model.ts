@@ -135,7 +135,7 @@ function requireName (manifest: Manifest, expected: string | undefined): void {
 
 /** Half of it: the runtime has a copy of its own. */
 function defaultMaxBytes (): number {
-  return Math.floor(Math.min(process.constrainedMemory() || Infinity, totalmem()) / 2)
+  return Math.floor(Math.min(...[process.constrainedMemory(), totalmem()].filter((bytes) => bytes > 0)) / 2)
 }
 
 async function requireSize (directory: string, { files }: Statement, maxBytes: number): Promise<void> {

@@ -9,7 +9,7 @@ import { ask, type Asked, model, policyOf, principal, reference } from './questi
 // Every policy is asked hundreds of questions: a slow or busy machine needs its time.
 t.setTimeout(300_000)
 
-const policies = Number(process.env['POLICIES'] ?? 2500)
+const policies = Number(process.env['POLICIES'] ?? 1000)
 const questionsEach = 120
 
 const word = fc.constantFrom('a', 'b', 'ab', 'ba')

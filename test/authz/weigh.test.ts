@@ -120,7 +120,7 @@ t.test('what is known holds whatever the unknown is', async (t) => {
       })
     }
   ), { numRuns: 3000 })
-  for (const outcome of ['allow', 'deny', 'unknown']) t.ok(Number(outcomes.get(outcome)) > 200, `${outcome}: ${String(outcomes.get(outcome))}`)
+  for (const outcome of ['allow', 'deny', 'unknown']) t.ok(Number(outcomes.get(outcome)) > 100, `${outcome}: ${String(outcomes.get(outcome))}`)
 })
 
 function completions (choices: readonly (readonly (string | undefined)[])[]): readonly (readonly (string | undefined)[])[] {

@@ -99,8 +99,9 @@ type Range = Affected['ranges'][number]
 
 function judgeRange (events: Range['events'], version: string): Verdict {
   const placed = events.map((event) => ({ ...event, at: event.introduced ?? event.fixed ?? event.last_affected ?? event.limit ?? '' }))
+  const order = (a: string, b: string): number => compareVersions({ version: a }, { version: b }) ?? NaN
   // One number that is none, as a commit or a word, and nothing can be said of the others.
-  if ([version, ...placed.map(({ at }) => at)].some((at) => compare(at, version) === undefined)) return 'possibly'
+  if (placed.some(({ at }) => Number.isNaN(order(at, version)))) return 'possibly'
   const limits = placed.filter(({ limit }) => limit !== undefined)
   if (limits.length > 0 && limits.every(({ at }) => order(version, at) >= 0)) return 'unaffected'
   let isAffected = false
@@ -110,12 +111,4 @@ function judgeRange (events: Range['events'], version: string): Verdict {
     if (last !== undefined && order(version, at) > 0) isAffected = false
   }
   return isAffected ? 'affected' : 'unaffected'
-}
-
-function compare (a: string, b: string): number | undefined {
-  return compareVersions({ version: a }, { version: b })
-}
-
-function order (a: string, b: string): number {
-  return compare(a, b) ?? 0
 }
