@@ -11,7 +11,7 @@ import { recordModelChanges } from '../../src/plugins/model-changes.ts'
 import { ModelRegistry } from '../../src/plugins/model-registry.ts'
 import { modelGuard } from '../../src/plugins/model-guard.ts'
 import { models, type ModelsOptions } from '../../src/plugins/models.ts'
-import { model, param } from '../../src/plugins/resource.ts'
+import { fixed, model, param } from '../../src/plugins/resource.ts'
 import { VersionSet } from '../../src/plugins/version-set.ts'
 import { asPrincipal, type TestPrincipal } from '../../src/testing.ts'
 import { auditIn, guardOptions, recordsIn } from '../helpers/guard.ts'
@@ -117,6 +117,22 @@ t.test('a version whose graph or bill of materials is refused is not loaded, and
   t.same(states(), { 1: 'current', 2: 'loaded' })
   for (const refusing of [{ graph: { operators: ['Mul'] } }, { bom: {} }, { maxModelBytes: 10 }]) await t.rejects(serve(t, 1, refusing), { code: 'FMG_ERR_MODEL_REFUSED' })
   await t.rejects(serve(t, 1, { bom: { gate: 'off' } as object }), { code: 'FMG_ERR_OPTION_INVALID', message: /models\.bom\.gate/ })
+})
+
+t.test('what was decided upon stays so when it is asked for again, another version is another model', async (t) => {
+  const { app, versions: [, second = ''] } = await serve(t, 2)
+  const versioned = model(param('model'), { version: param('version') })
+  app.get('/again/:model/:version', { config: { access: { action: 'predict', resource: versioned } } }, async (request) => {
+    const decided = request.model
+    await app.models.load('fraud', second)
+    await app.models.promote('fraud', '2')
+    await app.models.unload('fraud', '1')
+    versioned.resolve(request)
+    const isKept = request.model === decided
+    model(param('model'), { version: fixed('2') }).resolve(request)
+    return { decided: decided?.version, isKept, other: request.model?.version }
+  })
+  t.same((await app.inject({ url: '/again/fraud/1', ...asPrincipal(ann) })).json(), { decided: '1', isKept: true, other: '2' })
 })
 
 t.test('what may not be changed is a conflict, and what is not loaded unknown', async (t) => {
