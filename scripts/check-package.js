@@ -84,8 +84,10 @@ function install (folder, tarball) {
   // npm 12 runs no install script that is not listed here: that none is needed is part of the check.
   writeFileSync(path.join(user, 'package.json'), JSON.stringify({ private: true, dependencies, allowScripts: {} }))
   npm(['install', '--no-audit', '--no-fund', '--loglevel=error'], user)
-  const optional = Object.keys(modelGuard.peerDependenciesMeta).filter((name) => isInstalled(user, name))
-  const versions = `fastify ${readPackage(path.join(user, 'node_modules', 'fastify')).version}, npm ${npm(['--version'], user).trim()}, node ${process.version}`
+  const fastify = readPackage(path.join(user, 'node_modules', 'fastify'))
+  // pino comes with Fastify.
+  const optional = Object.keys(modelGuard.peerDependenciesMeta).filter((name) => isInstalled(user, name) && !Object.hasOwn(fastify.dependencies ?? {}, name))
+  const versions = `fastify ${fastify.version}, npm ${npm(['--version'], user).trim()}, node ${process.version}`
   step('installed', `beside ${versions}, without ${Object.keys(modelGuard.peerDependenciesMeta).join(' and ')}`, optional.length === 0 || `installed although optional: ${String(optional)}`)
   for (const [name, text] of Object.entries(programs)) writeFileSync(path.join(user, name), text)
   return user
