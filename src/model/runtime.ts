@@ -4,7 +4,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type * as Onnx from 'onnxruntime-node'
 import { requireGiven } from './external-data.ts'
 import { datatypeOf, runtimeType, type RuntimeType, type Tensor, type TensorMetadata } from './tensor.ts'
-import { buffersOf, type ModelBytes, type RuntimeReply, type RuntimeRequest } from './worker-lane.ts'
+import { buffersOf, bytesOf, type ModelBytes, type RuntimeReply, type RuntimeRequest } from './worker-lane.ts'
 
 /** Imports the runtime. */
 export type LoadRuntime = () => Promise<typeof Onnx>
@@ -69,10 +69,6 @@ async function createSession (onnx: typeof Onnx, { model, externalData }: ModelB
 // The binding reads external data in shared memory where it lies, the graph only in memory of this thread's own.
 function own (bytes: Uint8Array): Uint8Array {
   return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
-}
-
-function bytesOf ({ model, externalData }: ModelBytes): readonly Uint8Array[] {
-  return [model, ...externalData.map(({ data }) => data)]
 }
 
 // In one go: nothing else waits for this thread. The runtime's own copy can not be reached from here.

@@ -7,7 +7,7 @@ import { afterOnClock, RunQueue, type RunQueueOptions } from './run-queue.ts'
 import { modelName } from './sealed-bundle.ts'
 import { checkInputs, type Tensor, type TensorMetadata } from './tensor.ts'
 import { wipe } from './wipe.ts'
-import { workerLane, type ModelBytes, type RunOutput, type WorkerLane } from './worker-lane.ts'
+import { bytesOf, workerLane, type ModelBytes, type RunOutput, type WorkerLane } from './worker-lane.ts'
 import { WorkerPool, type WorkerEvent } from './worker-pool.ts'
 
 /** A model as it was opened, to be handed over. */
@@ -199,10 +199,6 @@ async function createAll (lanes: readonly WorkerLane[], bytes: ModelBytes, threa
     await stopAll(lanes)
     throw error
   }
-}
-
-function bytesOf ({ model, externalData }: ModelBytes): readonly Uint8Array[] {
-  return [model, ...externalData.map(({ data }) => data)]
 }
 
 function serve (pool: WorkerPool, queue: Queue, { inputs, outputs }: Declared, plaintextBytes: number): ModelSession {

@@ -82,7 +82,7 @@ export function workerLane (worker: Worker): WorkerLane {
 
   return {
     create: async (bytes, threads, afterwards) =>
-      await ask({ kind: 'create', ...bytes, threads, afterwards }, [bytes.model, ...bytes.externalData.map(({ data }) => data)], 'created'),
+      await ask({ kind: 'create', ...bytes, threads, afterwards }, bytesOf(bytes), 'created'),
     run: async (inputs) => {
       runs++
       const movable = Object.entries(inputs).map(([name, tensor]): readonly [string, Tensor] => [name, { ...tensor, data: movableData(tensor.data) }])
@@ -117,6 +117,11 @@ const leastMoved = 64 * 1024
 export function movableData (data: Tensor['data']): Tensor['data'] {
   if (!(data instanceof Uint8Array)) return data
   return data.buffer instanceof ArrayBuffer && data.buffer.byteLength >= leastMoved ? data : new Uint8Array(data)
+}
+
+/** The graph's bytes, then those of the files beside it. */
+export function bytesOf ({ model, externalData }: ModelBytes): readonly Uint8Array[] {
+  return [model, ...externalData.map(({ data }) => data)]
 }
 
 /** The memory under these, each once: two views of one buffer move together. */

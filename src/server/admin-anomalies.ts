@@ -2,13 +2,13 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { reactionNames, type Reaction } from '../audit/watch/reactions.ts'
 import type { Alert } from '../audit/watch/alert.ts'
 import { guardError } from '../errors.ts'
-import { answerDone, may } from './admin-route.ts'
+import { answerDone, may, storeNothing } from './admin-route.ts'
 
 type Named = FastifyRequest<{ Params: { subject: string }, Querystring: { action?: unknown } }>
 
 /** What an operator may ask about anomalies over HTTP: the last alerts, what is done about whom, and that it end. Identities are the log's pseudonyms. */
 export async function adminAnomalies (app: FastifyInstance): Promise<void> {
-  app.addHook('onRequest', async (_request, reply) => { void reply.header('cache-control', 'no-store') })
+  storeNothing(app)
 
   app.get('/', may('read', 'anomaly'), async () => ({ alerts: app.anomalies.alerts().map(publicAlert), reactions: app.anomalies.list().map(publicReaction) }))
 

@@ -3,8 +3,7 @@ import { readName } from '../approval.ts'
 import type { Block } from '../limits/block.ts'
 import { exceptionTerms, type LimitException } from '../limits/exception.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
-import { parseStrictJson } from '../strict-json.ts'
-import { answerDone, may } from './admin-route.ts'
+import { answerDone, may, readStrictBodies, storeNothing } from './admin-route.ts'
 import { callerOf } from './caller.ts'
 import type { OperatorLimits } from './open-limits.ts'
 import { understood } from './understood.ts'
@@ -32,9 +31,8 @@ type Named = FastifyRequest<{ Params: { principal: string } }>
  * record of the change says by pseudonym.
  */
 export async function adminLimits (app: FastifyInstance, { blocks, exceptions }: OperatorLimits): Promise<void> {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) => parseStrictJson(body))
-  app.addHook('onRequest', async (_request, reply) => { void reply.header('cache-control', 'no-store') })
+  readStrictBodies(app)
+  storeNothing(app)
 
   app.get('/exceptions', may('read', 'limit'), async () => ({ exceptions: (await exceptions.list()).map(publicException) }))
 

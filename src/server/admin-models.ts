@@ -4,8 +4,8 @@ import { object, optional, string } from '../options.ts'
 import { readCanary } from '../plugins/canary.ts'
 import type { ModelVersion } from '../plugins/model-handle.ts'
 import type { ModelChangeAuthor } from '../plugins/loaded-models.ts'
-import { fixed, param, resource } from '../plugins/resource.ts'
-import { parseStrictJson } from '../strict-json.ts'
+import { param, resource } from '../plugins/resource.ts'
+import { may, readStrictBodies, storeNothing } from './admin-route.ts'
 import { callerOf } from './caller.ts'
 import type { ModelBook } from './model-book.ts'
 import { understood } from './understood.ts'
@@ -26,42 +26,41 @@ type OfVersion = FastifyRequest<{ Params: { model: string, version: string } }>
  * principals, or go. Every change is answered when it is recorded, made, and kept for the next start.
  */
 export async function adminModels (app: FastifyInstance, book: ModelBook): Promise<void> {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) => parseStrictJson(body))
-  app.addHook('onRequest', async (_request, reply) => { void reply.header('cache-control', 'no-store') })
+  readStrictBodies(app)
+  storeNothing(app)
 
-  app.get('/', { config: { access: { action: 'list', resource: resource('model', fixed('all')) } } }, async () => ({ models: listed(app) }))
+  app.get('/', may('list', 'model'), async () => ({ models: listed(app) }))
 
-  app.post('/:model/versions', { ...may('load'), bodyLimit }, async (request: OfModel, reply) => {
+  app.post('/:model/versions', { ...mayChange('load'), bodyLimit }, async (request: OfModel, reply) => {
     const { folder, ...by } = await understood(async () => readLoad(request.body, 'body'))
     const version = await book.load(request.params.model, folder, authorOf(request, by))
     return await reply.code(201).send(publicVersion(version))
   })
 
-  app.post('/:model/promote', { ...may('promote'), bodyLimit }, async (request: OfModel) => {
+  app.post('/:model/promote', { ...mayChange('promote'), bodyLimit }, async (request: OfModel) => {
     const { version, ...by } = await understood(async () => readPromotion(request.body, 'body'))
     return publicVersion(await book.change(async () => await app.models.promote(request.params.model, version, authorOf(request, by))))
   })
 
-  app.post('/:model/rollback', { ...may('rollback'), bodyLimit }, async (request: OfModel) => {
+  app.post('/:model/rollback', { ...mayChange('rollback'), bodyLimit }, async (request: OfModel) => {
     const by = await understood(async () => readAuthor(request.body ?? {}, 'body'))
     return publicVersion(await book.change(async () => await app.models.rollback(request.params.model, authorOf(request, by))))
   })
 
-  app.put('/:model/canary', { ...may('canary'), bodyLimit }, async (request: OfModel) => {
+  app.put('/:model/canary', { ...mayChange('canary'), bodyLimit }, async (request: OfModel) => {
     const { requestedBy, reason, ...members } = Object(request.body ?? {}) as Record<string, unknown>
     const [by, canary] = await understood(async () => [readAuthor({ requestedBy, reason }, 'body'), readCanary(members, 'body')] as const)
     await book.change(async () => { await app.models.setCanary(request.params.model, canary, authorOf(request, by)) })
     return { model: request.params.model, canary }
   })
 
-  app.delete('/:model/canary', may('canary'), async (request: OfModel) => {
+  app.delete('/:model/canary', mayChange('canary'), async (request: OfModel) => {
     const by = await understood(async () => readAuthor(request.query, 'query'))
     await book.change(async () => { await app.models.setCanary(request.params.model, null, authorOf(request, by)) })
     return { model: request.params.model, canary: null }
   })
 
-  app.delete('/:model/versions/:version', may('unload'), async (request: OfVersion, reply) => {
+  app.delete('/:model/versions/:version', mayChange('unload'), async (request: OfVersion, reply) => {
     const by = await understood(async () => readAuthor(request.query, 'query'))
     const { model, version } = request.params
     await book.change(async () => { await app.models.unload(model, version, authorOf(request, by)) })
@@ -71,7 +70,7 @@ export async function adminModels (app: FastifyInstance, book: ModelBook): Promi
 }
 
 /** Judged like the model itself, by the attributes of its current version; but it is not held, or nobody could unload it. */
-function may (action: string): { readonly config: { readonly access: { readonly action: string, readonly resource: ReturnType<typeof resource> } } } {
+function mayChange (action: string): { readonly config: { readonly access: { readonly action: string, readonly resource: ReturnType<typeof resource> } } } {
   const attributesOf = ({ server }: FastifyRequest, id: string): Readonly<Record<string, unknown>> | undefined => server.models.find(id)?.attributes
   return {
     config: {

@@ -3,18 +3,11 @@ import { GeneralName } from '@peculiar/asn1-x509'
 import t from 'tap'
 import { readBundle } from '../../src/model/bundle.ts'
 import type { TrustedIdentity } from '../../src/model/trust.ts'
-import { rootDigest } from '../../src/model/statement.ts'
 import { verifyStatement } from '../../src/model/verify-statement.ts'
 import { run } from '../helpers/command.ts'
 import { sigstore } from '../helpers/sigstore.ts'
+import { payload } from '../helpers/small-statement.ts'
 
-const digest = 'ab'.repeat(32)
-const payload = Buffer.from(JSON.stringify({
-  _type: 'https://in-toto.io/Statement/v1',
-  subject: [{ name: 'model', digest: { sha256: rootDigest([{ digest }]) } }],
-  predicateType: 'https://model_signing/signature/v1.0',
-  predicate: { resources: [{ name: 'a', algorithm: 'sha256', digest }], serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false } }
-}))
 const { trustedRoot, signKeyless, authority } = sigstore()
 const ann: TrustedIdentity = { identity: 'ann@acme.example', issuer: 'https://login.acme.example', trustedRoot, mayClaim: {} }
 const untrusted = { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'unknown-identity' }

@@ -3,19 +3,12 @@ import { AsnConvert } from '@peculiar/asn1-schema'
 import { Certificate, GeneralName, KeyUsageFlags } from '@peculiar/asn1-x509'
 import t from 'tap'
 import { encodeForSigning, keyHint } from '../../src/model/bundle.ts'
-import { rootDigest } from '../../src/model/statement.ts'
 import type { SignerConstraints, Trust } from '../../src/model/trust.ts'
 import { verifyStatement } from '../../src/model/verify-statement.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
 import { issue, namesOf, type Issued } from '../helpers/certificates.ts'
+import { digest, payload } from '../helpers/small-statement.ts'
 
-const digest = 'ab'.repeat(32)
-const payload = Buffer.from(JSON.stringify({
-  _type: 'https://in-toto.io/Statement/v1',
-  subject: [{ name: 'model', digest: { sha256: rootDigest([{ digest }]) } }],
-  predicateType: 'https://model_signing/signature/v1.0',
-  predicate: { resources: [{ name: 'a', algorithm: 'sha256', digest }], serialization: { method: 'files', hash_type: 'sha256', allow_symlinks: false } }
-}))
 const now = Date.parse('2026-06-01T00:00:00Z')
 
 async function signed (privateKey: KeyObject, verificationMaterial: object, message: Uint8Array = encodeForSigning(payload)): Promise<Buffer> {

@@ -1,10 +1,11 @@
+import { guardError } from '../../errors.ts'
 import { listOf, optional, string, type Read, type Reader } from '../../options.ts'
 import { openObject, parseJson, readPart } from '../read-part.ts'
 
 /** The name of the bill of materials in a model's folder. */
 export const bomName = 'bom.cdx.json'
 
-/** A larger one is refused unread. */
+/** A larger one is refused. */
 export const maxBomBytes = 67_108_864
 
 const readComponent = openObject({
@@ -34,6 +35,7 @@ const readDocument = openObject({ bomFormat: string(/^CycloneDX$/, 'CycloneDX'),
  * @throws FMG_ERR_BUNDLE_INVALID
  */
 export function readBom (bytes: Uint8Array): Bom {
+  if (bytes.length > maxBomBytes) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `${bomName} is larger than ${maxBomBytes} bytes`, reason: 'too-large' })
   const value = parseJson(bytes, bomName)
   const { specVersion, metadata } = readPart(readDocument, value, bomName)
   return { specVersion, components: [...metadata?.component ?? [], ...readPart(readComponents, value, bomName)] }

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { bomGate, type BomFinding, type BomGateOptions } from '../../../src/model/bom/bom-gate.ts'
-import { readBom } from '../../../src/model/bom/bom.ts'
+import { maxBomBytes, readBom } from '../../../src/model/bom/bom.ts'
 import { schemaProblem } from '../../../src/model/bom/bom-schema.ts'
 import { makeBom } from '../../../src/model/bom/make-bom.ts'
 import { signModel } from '../../../src/model/sign-model.ts'
@@ -74,6 +74,10 @@ t.test('what breaks the schema is found, at its place', async (t) => {
   for (const bytes of ['{', '[]', '{"bomFormat":"SPDX","specVersion":"1.6"}', '{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"file"}]}']) {
     await t.rejects(bomGate().check(Buffer.from(bytes), broken.statement), { code: 'FMG_ERR_BUNDLE_INVALID', message: /bom\.cdx\.json/ }, bytes)
   }
+})
+
+t.test('one that is larger than any is refused', async (t) => {
+  t.throws(() => readBom(Buffer.alloc(maxBomBytes + 1)), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'too-large' })
 })
 
 t.test('its files are held against those that are signed for', async (t) => {
