@@ -19,15 +19,15 @@ export async function sealDataKey (dataKey: Uint8Array, recipients: readonly Key
   try {
     const { header, ...content } = await new FlattenedEncrypt(dataKey).setProtectedHeader({ enc: 'A256GCM' })
       .setUnprotectedHeader({ alg: 'dir' }).setAdditionalAuthenticatedData(associatedData).encrypt(contentKey)
-    const wrapped = await Promise.all(recipients.map(async (recipient) => await wrapFor(recipient, contentKey)))
+    const wrapped = await Promise.all(recipients.map(async (recipient) => await wrapFor(recipient, contentKey, associatedData)))
     return JSON.stringify({ ...content, recipients: wrapped })
   } finally {
     contentKey.fill(0)
   }
 }
 
-async function wrapFor (recipient: KeyProvider, contentKey: Uint8Array): Promise<object> {
-  const { algorithm, header, encryptedKey } = await recipient.wrap(contentKey)
+async function wrapFor (recipient: KeyProvider, contentKey: Uint8Array, associatedData: Uint8Array): Promise<object> {
+  const { algorithm, header, encryptedKey } = await recipient.wrap(contentKey, associatedData)
   return { header: { ...header, alg: algorithm, kid: recipient.keyId }, encrypted_key: Buffer.from(encryptedKey).toString('base64url') }
 }
 
@@ -54,7 +54,7 @@ async function unwrapWithAny (envelope: KeyEnvelope, keys: readonly KeyProvider[
     const recipient = envelope.recipients.find(({ keyId }) => keyId === key.keyId)
     if (recipient === undefined) continue
     try {
-      return await unwrapWith(key, recipient)
+      return await unwrapWith(key, recipient, envelope.associatedData)
     } catch (error) {
       if (!isGuardError(error, 'FMG_ERR_KEY_UNAVAILABLE')) throw error
       unreached = error
@@ -63,10 +63,10 @@ async function unwrapWithAny (envelope: KeyEnvelope, keys: readonly KeyProvider[
   throw unreached ?? invalid('its data key is for none of the configured keys', 'no-recipient')
 }
 
-async function unwrapWith (key: KeyProvider, { algorithm, header, encryptedKey }: Recipient): Promise<Uint8Array> {
+async function unwrapWith (key: KeyProvider, { algorithm, header, encryptedKey }: Recipient, associatedData: Uint8Array): Promise<Uint8Array> {
   // The header is anybody's word: the algorithm comes from the configuration, or a key could be used in a way it was not made for.
   if (algorithm !== key.algorithm) throw invalid(`its data key names an algorithm that key ${key.keyId} is not used with`, 'algorithm')
-  const contentKey = await key.unwrap({ algorithm: key.algorithm, header, encryptedKey })
+  const contentKey = await key.unwrap({ algorithm: key.algorithm, header, encryptedKey }, associatedData)
   if (contentKey.length !== 32) throw invalid(`key ${key.keyId} gave no 32 bytes`, 'unwrap-failed')
   return contentKey
 }

@@ -13,12 +13,18 @@ export interface KeyProvider {
   readonly keyId: string
   /** The one algorithm this key is used with; a recipient that names another is refused. */
   readonly algorithm: string
-  /** Wraps 32 bytes. */
-  wrap (key: Uint8Array): Promise<WrappedKey>
   /**
-   * Gives back the 32 bytes.
-   * @throws FMG_ERR_BUNDLE_INVALID when this key does not open it.
+   * Wraps 32 bytes.
+   * @param associatedData what they belong to. A key whose algorithm can binds it, so that its keeper sees, and may decide by, what is opened;
+   * one whose algorithm has no place for it leaves that to the envelope around.
    * @throws FMG_ERR_KEY_UNAVAILABLE when the key cannot be reached.
    */
-  unwrap (wrapped: WrappedKey): Promise<Uint8Array>
+  wrap (key: Uint8Array, associatedData: Uint8Array): Promise<WrappedKey>
+  /**
+   * Gives back the 32 bytes, which the caller zeroes.
+   * @param associatedData the same as when it was wrapped.
+   * @throws FMG_ERR_BUNDLE_INVALID when this key does not open it, or not for this.
+   * @throws FMG_ERR_KEY_UNAVAILABLE when the key cannot be reached.
+   */
+  unwrap (wrapped: WrappedKey, associatedData: Uint8Array): Promise<Uint8Array>
 }

@@ -67,7 +67,7 @@ async function open ({ jwe, jwk }: Case): Promise<Buffer> {
   const cipher = ciphers[textOf(memberOf(headerOf(jwe), 'enc'))]
   if (more.length > 0 || algorithm !== key.algorithm || cipher === undefined) throw new Error('not for this key')
   const epk = memberOf(headerOf(jwe), 'epk')
-  const contentKey = await key.unwrap({ algorithm, header: epk === undefined ? {} : { epk }, encryptedKey: Buffer.from(encryptedKey, 'base64url') })
+  const contentKey = await key.unwrap({ algorithm, header: epk === undefined ? {} : { epk }, encryptedKey: Buffer.from(encryptedKey, 'base64url') }, Buffer.alloc(0))
   const decipher = createDecipheriv(cipher, contentKey, Buffer.from(iv, 'base64url'), { authTagLength: 16 })
   decipher.setAAD(Buffer.from(header)).setAuthTag(Buffer.from(tag, 'base64url'))
   return Buffer.concat([decipher.update(Buffer.from(content, 'base64url')), decipher.final()])

@@ -11,9 +11,9 @@ export function countingKey (keyId: string, key: KeyObject = createSecretKey(ran
   return {
     ...provider,
     get calls () { return calls },
-    unwrap: async (wrapped) => {
+    unwrap: async (wrapped, associatedData) => {
       calls++
-      return await provider.unwrap(wrapped)
+      return await provider.unwrap(wrapped, associatedData)
     }
   }
 }

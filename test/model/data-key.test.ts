@@ -105,12 +105,12 @@ t.test('the content key is overwritten once it was used', async (t) => {
   const seen: Uint8Array[] = []
   const spy: KeyProvider = {
     ...oct,
-    wrap: async (key) => {
+    wrap: async (key, associatedData) => {
       seen.push(key)
-      return await oct.wrap(key)
+      return await oct.wrap(key, associatedData)
     },
-    unwrap: async (wrapped) => {
-      const key = await oct.unwrap(wrapped)
+    unwrap: async (wrapped, associatedData) => {
+      const key = await oct.unwrap(wrapped, associatedData)
       seen.push(key)
       return key
     }
@@ -118,6 +118,25 @@ t.test('the content key is overwritten once it was used', async (t) => {
   await open(await sealDataKey(dataKey, [spy], context), spy)
   t.equal(seen.length, 2)
   for (const key of seen) t.ok(key.every((byte) => byte === 0))
+})
+
+t.test('whoever keeps a key-encryption key is told what the key belongs to', async (t) => {
+  const told: string[] = []
+  const tell = (associatedData: Uint8Array): void => { told.push(Buffer.from(associatedData).toString()) }
+  const plain = countingKey('oct', oct)
+  const keeper: KeyProvider = {
+    ...plain,
+    wrap: async (key, associatedData) => {
+      tell(associatedData)
+      return await plain.wrap(key, associatedData)
+    },
+    unwrap: async (wrapped, associatedData) => {
+      tell(associatedData)
+      return await plain.unwrap(wrapped, associatedData)
+    }
+  }
+  await open(await sealDataKey(dataKey, [keeper], context), keeper)
+  t.same(told, [context.toString(), context.toString()])
 })
 
 t.test('an envelope that leaves a choice to whoever wrote it is refused', async (t) => {

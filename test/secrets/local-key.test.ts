@@ -17,6 +17,9 @@ const keys: readonly { algorithm: LocalKeyAlgorithm, wrapping: KeyObject, unwrap
   { algorithm: 'ECDH-ES+A256KW', wrapping: ec.publicKey, unwrapping: ec.privateKey }
 ]
 
+// These algorithms have no place for associated data: the envelope around binds it.
+const whatever = randomBytes(8)
+
 const refused = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unwrap-failed' }
 
 function jwkOf (key: KeyObject, algorithm: string): object {
@@ -33,15 +36,15 @@ for (const { algorithm, wrapping, unwrapping } of keys) {
   t.test(`${algorithm} opens what it wrapped, from a JWK and from a key object`, async (t) => {
     for (const provider of [localKey({ jwk: jwkOf(unwrapping, algorithm) }), localKey({ keyId: 'k1', algorithm, key: unwrapping })]) {
       t.match(provider, { keyId: 'k1', algorithm })
-      const wrapped = await provider.wrap(plain)
+      const wrapped = await provider.wrap(plain, whatever)
       t.equal(wrapped.algorithm, algorithm)
-      t.same(await provider.unwrap(wrapped), plain)
+      t.same(await provider.unwrap(wrapped, whatever), plain)
     }
   })
 
   t.test(`${algorithm} wraps for jose, and opens what jose wrapped`, async (t) => {
     const jwe = await new FlattenedEncrypt(plain).setProtectedHeader({ enc: 'A256GCM' }).setUnprotectedHeader({ alg: 'dir' }).encrypt(plain)
-    const wrapped = await localKey({ keyId: 'k1', algorithm, key: wrapping }).wrap(plain)
+    const wrapped = await localKey({ keyId: 'k1', algorithm, key: wrapping }).wrap(plain, whatever)
     const header = { alg: algorithm, ...wrapped.header }
     const opened = await flattenedDecrypt({ ...jwe, header, encrypted_key: base64url(wrapped.encryptedKey) }, unwrapping)
     t.same(Buffer.from(opened.plaintext), plain)
@@ -53,7 +56,7 @@ for (const { algorithm, wrapping, unwrapping } of keys) {
     const { alg, ...added } = { ...recipient?.header }
     t.equal(alg, algorithm)
     const encryptedKey = Buffer.from(recipient?.encrypted_key ?? '', 'base64url')
-    const key = await localKey({ keyId: 'k1', algorithm, key: unwrapping }).unwrap({ algorithm, header: added, encryptedKey })
+    const key = await localKey({ keyId: 'k1', algorithm, key: unwrapping }).unwrap({ algorithm, header: added, encryptedKey }, whatever)
     const { recipients, ...content } = general
     const read = await flattenedDecrypt({ ...content, header: { alg: 'dir' } }, key)
     t.same(Buffer.from(read.plaintext), plain)
@@ -61,34 +64,34 @@ for (const { algorithm, wrapping, unwrapping } of keys) {
 
   t.test(`${algorithm} does not open what was wrapped for another key, or was changed`, async (t) => {
     const provider = localKey({ keyId: 'k1', algorithm, key: unwrapping })
-    const wrapped = await provider.wrap(plain)
+    const wrapped = await provider.wrap(plain, whatever)
     const changed = Buffer.from(wrapped.encryptedKey)
     changed.writeUInt8(changed.readUInt8(3) ^ 1, 3)
-    await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: changed }), refused)
-    await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: wrapped.encryptedKey.subarray(8) }), refused)
-    await t.rejects(provider.unwrap({ ...wrapped, header: { ...wrapped.header, apu: 'QQ' } }), refused)
+    await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: changed }, whatever), refused)
+    await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: wrapped.encryptedKey.subarray(8) }, whatever), refused)
+    await t.rejects(provider.unwrap({ ...wrapped, header: { ...wrapped.header, apu: 'QQ' } }, whatever), refused)
   })
 
   t.test(`${algorithm} wraps 32 bytes and nothing else`, async (t) => {
-    for (const length of [0, 31, 33, 64]) await t.rejects(localKey({ keyId: 'k1', algorithm, key: wrapping }).wrap(Buffer.alloc(length)), { code: 'FMG_ERR_OPTION_INVALID' })
+    for (const length of [0, 31, 33, 64]) await t.rejects(localKey({ keyId: 'k1', algorithm, key: wrapping }).wrap(Buffer.alloc(length), whatever), { code: 'FMG_ERR_OPTION_INVALID' })
   })
 }
 
 t.test('a public key wraps but does not unwrap', async (t) => {
   for (const { algorithm, wrapping } of keys.slice(1)) {
     const provider = localKey({ jwk: jwkOf(wrapping, algorithm) })
-    const wrapped = await provider.wrap(randomBytes(32))
-    await t.rejects(provider.unwrap(wrapped), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'public-key-only' })
+    const wrapped = await provider.wrap(randomBytes(32), whatever)
+    await t.rejects(provider.unwrap(wrapped, whatever), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'public-key-only' })
   }
 })
 
 t.test('a point that is not on the curve agrees on nothing', async (t) => {
   const provider = localKey({ keyId: 'k1', algorithm: 'ECDH-ES+A256KW', key: ec.privateKey })
-  const wrapped = await provider.wrap(randomBytes(32))
+  const wrapped = await provider.wrap(randomBytes(32), whatever)
   const point = { kty: 'EC', crv: 'P-256', x: base64url(Buffer.alloc(32, 1)), y: base64url(Buffer.alloc(32, 2)) }
-  await t.rejects(provider.unwrap({ ...wrapped, header: { epk: point } }), refused)
+  await t.rejects(provider.unwrap({ ...wrapped, header: { epk: point } }, whatever), refused)
   const own = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' })
-  await t.rejects(provider.unwrap({ ...wrapped, header: { epk: own } }), refused, 'nor does a private key in the header')
+  await t.rejects(provider.unwrap({ ...wrapped, header: { epk: own } }, whatever), refused, 'nor does a private key in the header')
 })
 
 t.test('a key that does not fit its algorithm is refused', async (t) => {
@@ -128,8 +131,8 @@ t.test('a key file opens what its public half wrapped', async (t) => {
   await chmod(path.join(folder, 'public.json'), 0o644)
   const [holder, anybody]: readonly KeyProvider[] = await Promise.all(['private.json', 'public.json'].map(async (name) => await keyFromFile(path.join(folder, name))))
   const plain = randomBytes(32)
-  const wrapped = await anybody?.wrap(plain)
-  if (wrapped !== undefined) t.same(await holder?.unwrap(wrapped), plain)
+  const wrapped = await anybody?.wrap(plain, whatever)
+  if (wrapped !== undefined) t.same(await holder?.unwrap(wrapped, whatever), plain)
 })
 
 t.test('a private key that others may read is refused; so is a file without a key', async (t) => {
