@@ -70,6 +70,15 @@ export function listOf<T> (item: Reader<T>): Reader<readonly T[]> {
   }
 }
 
+/** The same, of at least one. */
+export function nonEmpty<T> (read: Reader<readonly T[]>): Reader<readonly T[]> {
+  return (value, path) => {
+    const list = read(value, path)
+    if (list.length === 0) throw optionInvalid(path, 'a list of at least one', value)
+    return list
+  }
+}
+
 /** An object with names of the user's choosing, each holding one of these; frozen, without a prototype. */
 export function recordOf<T> (item: Reader<T>): Reader<Readonly<Record<string, T>>> {
   return (value, path) => {

@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { listOf, oneOf, optionInvalid, type Reader } from '../options.ts'
+import { listOf, nonEmpty, oneOf, optionInvalid, type Reader } from '../options.ts'
 import { isJsonObject, type JsonObject } from '../strict-json.ts'
 import { isFactorable } from './weak-modulus.ts'
 
@@ -32,14 +32,6 @@ export const readAlgorithms: Reader<readonly SignatureAlgorithm[]> = (value, pat
   // Where both kinds are allowed, a public key can be passed off as the secret.
   if (algorithms.some(isSymmetric) && !algorithms.every(isSymmetric)) throw optionInvalid(path, 'of one kind, symmetric or asymmetric', value)
   return algorithms
-}
-
-function nonEmpty<T> (read: Reader<readonly T[]>): Reader<readonly T[]> {
-  return (value, path) => {
-    const list = read(value, path)
-    if (list.length === 0) throw optionInvalid(path, 'a list of at least one', value)
-    return list
-  }
 }
 
 /**

@@ -5,15 +5,17 @@ import { readPepper } from '../pepper.ts'
 import { redisKeyStore } from '../authn/redis-key-store.ts'
 import type { Arguments } from './command.ts'
 import { closing, isRedisUrl, withRedis } from './redis.ts'
+import { secretNamed } from './references.ts'
 
 /** Says which store is meant, and where its pepper is. */
 export const storeOptions = { store: { type: 'string' }, pepper: { type: 'string' } } as const
-export const storeUsage = '--store FILE|REDIS-URL [--pepper FILE]'
+export const storeUsage = '--store FILE|REDIS-URL [--pepper SECRET]'
 
 /** The pepper of a store: that of a file is by default `secrets/pepper` beside it, that of a Redis must be named. */
 export async function pepperOf (args: Arguments): Promise<Buffer> {
   const place = args.required('store')
-  return await readPepper(isRedisUrl(place) ? args.required('pepper') : args.text('pepper') ?? path.join(path.dirname(place), 'secrets', 'pepper'))
+  const named = isRedisUrl(place) ? args.required('pepper') : args.text('pepper')
+  return await readPepper(named === undefined ? path.join(path.dirname(place), 'secrets', 'pepper') : secretNamed(named))
 }
 
 /** Opens the store that the arguments name for as long as it is used. */

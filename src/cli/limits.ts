@@ -17,7 +17,7 @@ import { timeIn } from './time.ts'
 const text = { type: 'string' } as const
 const byOptions = { 'requested-by': text, 'approved-by': text }
 const byUsage = '--requested-by NAME --approved-by NAME'
-const blocksUsage = '--store REDIS-URL --pepper FILE'
+const blocksUsage = '--store REDIS-URL --pepper SECRET'
 
 /** Lists who is blocked. */
 export const limitsListBlocks: Verb = {

@@ -60,7 +60,7 @@ async function main (words: readonly string[]): Promise<number> {
       return 2
     }
     if (!isForeseen(error)) throw error
-    console.error(`${error.code}: ${error.message}`)
+    console.error(explain(error))
     return 1
   }
 }
@@ -68,6 +68,13 @@ async function main (words: readonly string[]): Promise<number> {
 /** This package's errors, and what the system said: a port in use, a folder that may not be written. */
 function isForeseen (error: unknown): error is Error & { code: string } {
   return isGuardError(error) || (error instanceof Error && 'syscall' in error && 'code' in error)
+}
+
+/** What went wrong, and where it is something that could not be reached, why. */
+function explain (error: Error & { code: string }): string {
+  const { code, message, cause } = error
+  const why = isGuardError(error) && error.statusCode === 503 && cause instanceof Error ? `; ${cause.message}` : ''
+  return `${code}: ${message}${why}`
 }
 
 function help (lines: readonly string[]): number {

@@ -6,9 +6,9 @@ import type { OpenModelOptions } from '../model/open-model.ts'
 import { readTrustFile } from '../model/trust-file.ts'
 import type { ModelSigner } from '../model/trust.ts'
 import { versionFloor } from '../model/version-floor.ts'
-import { keyFromFile } from '../secrets/key-file.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { UsageError, type Arguments } from './command.ts'
+import { keyNamed } from './references.ts'
 
 /** How a command is told whom to trust. */
 export const trustOptions = { trust: { type: 'string', multiple: true }, authority: { type: 'string', multiple: true }, 'trust-file': { type: 'string' } } as const
@@ -24,9 +24,9 @@ export function describeSigner (signer: ModelSigner): string {
 
 /** @throws UsageError where none is given. */
 export async function readKeys (args: Arguments, name: string): Promise<readonly KeyProvider[]> {
-  const files = args.texts(name)
-  if (files.length === 0) throw new UsageError(`--${name} is required`)
-  return await Promise.all(files.map((file) => keyFromFile(file)))
+  const words = args.texts(name)
+  if (words.length === 0) throw new UsageError(`--${name} is required`)
+  return await Promise.all(words.map((word) => keyNamed(word)))
 }
 
 export function isTrustGiven (args: Arguments): boolean {

@@ -3,9 +3,9 @@ import { parseRecord } from '../audit/read-records.ts'
 import { guardError } from '../errors.ts'
 import type { Manifest } from '../model/manifest.ts'
 import { traceModel, type TracedData } from '../model/trace-model.ts'
-import { keyFromFile } from '../secrets/key-file.ts'
 import { print, readArguments, UsageError, type Verb } from './command.ts'
 import { describeSigner, readTrust, trustOptions, trustUsage } from './model-arguments.ts'
+import { keyNamed } from './references.ts'
 
 /** Says where the model of a record comes from: who signed it, who trained it, on what, and who signed that. */
 export const modelTrace: Verb = {
@@ -17,7 +17,7 @@ export const modelTrace: Verb = {
     const models = args.texts('models')
     if (models.length === 0) throw new UsageError('--models is required')
     const { trust } = await readTrust(args)
-    const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, keys: await Promise.all(args.texts('key').map((file) => keyFromFile(file))) })
+    const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, keys: await Promise.all(args.texts('key').map((word) => keyNamed(word))) })
     const { directory, signer, manifest, trainingData } = trace
     print(args, { digest, ...trace }, [
       `${manifest.name} ${manifest.version} in ${directory}, signed by ${describeSigner(signer)}`,

@@ -8,10 +8,10 @@ import { sealModel } from '../model/seal-model.ts'
 import { signModel, type SignModelOptions } from '../model/sign-model.ts'
 import { verifyModel } from '../model/verify-model.ts'
 import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
-import { signerFromFile } from '../secrets/key-file.ts'
 import { print, readArguments, UsageError, type Arguments, type Verb } from './command.ts'
 import { describeSigner, isTrustGiven, readCertificates, readKeys, readTrust, trustOptions, trustUsage } from './model-arguments.ts'
 import { showProgress } from './progress.ts'
+import { signerNamed } from './references.ts'
 
 /** Makes the two keys a model's owner needs. */
 export const modelKeygen: Verb = {
@@ -36,7 +36,7 @@ export const modelSign: Verb = {
   async run (words) {
     const args = readArguments(words, { key: { type: 'string' }, certificate: { type: 'string', multiple: true }, hash: { type: 'string' }, 'shard-bytes': { type: 'string' } }, ['FOLDER'])
     const directory = args.required('FOLDER')
-    const signer = await signerFromFile(args.required('key'))
+    const signer = await signerNamed(args.required('key'))
     await signModel({ directory, signer, certificates: await readCertificates(args.texts('certificate')), ...readHashing(args) })
     print(args, { directory, signature: path.join(directory, 'model.sig') }, `${directory} is signed: model.sig`)
     return true

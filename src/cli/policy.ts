@@ -2,11 +2,11 @@ import { checkPolicy } from '../authz/check-policy.ts'
 import { loadPolicy, parsePolicy, type FilePolicy } from '../authz/file-policy.ts'
 import { readQuestion, testPolicy } from '../authz/policy-tests.ts'
 import { readNamedFile, writeFileAtomic } from '../files.ts'
-import { signerFromFile } from '../secrets/key-file.ts'
 import { loadConfig } from '../server/config.ts'
 import { heldRoles } from '../server/held-roles.ts'
 import { explainInWords } from './explain-in-words.ts'
 import { type Arguments, print, readArguments, type Verb } from './command.ts'
+import { signerNamed } from './references.ts'
 
 /** Says whether a server would take this file, and if not where and why; and what of it can have no effect. */
 export const policyCheck: Verb = {
@@ -73,7 +73,7 @@ export const policySign: Verb = {
     const bytes = await readNamedFile(file)
     // What no server would take is not worth a signature.
     const { id } = loadPolicy(bytes.toString(), { source: file })
-    const signer = await signerFromFile(args.required('key'))
+    const signer = await signerNamed(args.required('key'))
     const signature = Buffer.from(await signer.sign(bytes)).toString('base64')
     const others = args.has('add') ? (await readNamedFile(`${file}.sig`)).toString('latin1') : ''
     await writeFileAtomic(`${file}.sig`, `${others}${signature}\n`, 0o644)

@@ -26,7 +26,7 @@ function withPort (config: ServerConfig, port: string | undefined): ServerConfig
 async function demo (config: ServerConfig): Promise<boolean> {
   const data = await mkdtemp(path.join(tmpdir(), 'model-guard-demo-'))
   try {
-    return await runDemo({ ...config, data, policy: undefined, decisionPoint: undefined, limits: defaultConfig.limits, keys: defaultConfig.keys, clientCertificates: undefined, listen: { ...config.listen, host: '127.0.0.1', port: 0, tls: undefined } }, console.log)
+    return await runDemo({ ...config, data, policy: undefined, decisionPoint: undefined, limits: defaultConfig.limits, keys: defaultConfig.keys, audit: { ...config.audit, signer: undefined }, models: { ...config.models, keys: undefined, trustFile: undefined }, clientCertificates: undefined, listen: { ...config.listen, host: '127.0.0.1', port: 0, tls: undefined } }, console.log)
   } finally {
     await rm(data, { recursive: true, force: true })
   }

@@ -4,6 +4,7 @@ import type { ClusterOptions, RedisOptions } from 'ioredis'
 import type { RedisClient } from '../books/redis-client.ts'
 import { guardError } from '../errors.ts'
 import { readNamedFile, readPrivateFile } from '../files.ts'
+import type { SecretSource } from '../secrets/secret-source.ts'
 import type { RedisPlace, RedisTls } from './redis-place.ts'
 
 /** What becomes of a command that cannot be sent now: it waits for one more try to connect, or fails at once, as it does when its connection is lost. */
@@ -26,7 +27,8 @@ const silenceMs = 5000
  * A client of the Redis at this place, which connects when it is first used or told to.
  * @param onError told why a connection was lost or not made.
  * @throws FMG_ERR_OPTION_INVALID when ioredis is not installed.
- * @throws FMG_ERR_FILE when a file cannot be read, when others may read a secret, or when certificate and key do not belong together.
+ * @throws FMG_ERR_FILE when a file cannot be read, when others may read a key, or when certificate and key do not belong together.
+ * @throws FMG_ERR_KEY_UNAVAILABLE when a password cannot be had.
  */
 export async function connectRedis (place: RedisPlace, whenLost: WhenLost, onError: (error: Error) => void = () => undefined): Promise<ConnectedRedis> {
   const { Redis, Cluster } = await import('ioredis').catch((cause: unknown) => {
@@ -74,7 +76,7 @@ function retryStrategy (times: number): number {
 
 async function serverOptions (place: Exclude<RedisPlace, { readonly cluster: readonly string[] }>, { tls }: Common): Promise<RedisOptions> {
   if (typeof place === 'object' && 'sentinels' in place) {
-    const { sentinels, name, sentinelPasswordFile, database } = place
+    const { sentinels, name, sentinelPassword, database } = place
     return {
       sentinels: sentinels.map(addressOf),
       name,
@@ -83,7 +85,7 @@ async function serverOptions (place: Exclude<RedisPlace, { readonly cluster: rea
       sentinelCommandTimeout: silenceMs,
       sentinelRetryStrategy: retryStrategy,
       ...database !== undefined && { db: database },
-      ...sentinelPasswordFile !== undefined && { sentinelPassword: await readPassword(sentinelPasswordFile) },
+      ...sentinelPassword !== undefined && { sentinelPassword: await readPassword(sentinelPassword) },
       ...tls !== undefined && { sentinelTLS: tls, enableTLSForSentinelMode: true }
     }
   }
@@ -120,17 +122,17 @@ function addressOf (address: string): { readonly host: string, readonly port: nu
 
 async function readAccess (place: RedisPlace): Promise<Common> {
   if (typeof place === 'string') return place.startsWith('rediss:') ? { tls: {} } : {}
-  const { username, passwordFile } = place
+  const { username, password } = place
   const tls = place.tls ?? ('url' in place && place.url.startsWith('rediss:') ? {} : undefined)
   return {
     ...username !== undefined && { username },
-    ...passwordFile !== undefined && { password: await readPassword(passwordFile) },
+    ...password !== undefined && { password: await readPassword(password) },
     ...tls !== undefined && { tls: await readTls(tls) }
   }
 }
 
-async function readPassword (file: string): Promise<string> {
-  return (await readPrivateFile(file)).toString().replace(/\r?\n$/, '')
+async function readPassword (source: SecretSource): Promise<string> {
+  return Buffer.from(await source.read()).toString().replace(/\r?\n$/, '')
 }
 
 async function readTls ({ caFile, certificateFile, keyFile, serverName }: RedisTls): Promise<ConnectionOptions> {

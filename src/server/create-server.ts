@@ -27,7 +27,7 @@ import { openModelLoads, type ModelLoads } from '../plugins/model-loads.ts'
 import type { ModelOptions, ModelsOptions } from '../plugins/models.ts'
 import { receipts } from '../plugins/receipts.ts'
 import { secretScanning } from '../plugins/secret-scanning.ts'
-import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import { signerFromFile } from '../secrets/key-file.ts'
 import { anomalyOf, sketchesOf } from './anomaly.ts'
 import { adminRoutes } from './admin.ts'
 import { clientAuthorities, clientCertificateAuthenticator, proxyCertificateOf } from './client-certificates.ts'
@@ -36,6 +36,7 @@ import type { DataFolder } from './data-folder.ts'
 import { askedPolicy, offerDecisions } from './decision-point.ts'
 import { offerLogin, openSessions } from './login.ts'
 import { modelBook, readModelBook } from './model-book.ts'
+import { modelKeys } from './model-keys.ts'
 import { openInference, type OpenInferenceOptions } from './open-inference.ts'
 import { openLimits, type OperatorLimits } from './open-limits.ts'
 import type { ServerKeys } from './open-keys.ts'
@@ -159,11 +160,11 @@ function withoutUrls (logger: ServerLogger | undefined): FastifyServerOptions['l
 }
 
 async function auditOf (config: ServerConfig, data: DataFolder): Promise<AuditOptions> {
-  const { audit: { principalAttributes, events, sinks, knownCheckpointFile, ...settings } } = config
+  const { audit: { principalAttributes, events, sinks, knownCheckpointFile, signer: openSigner = async () => await signerFromFile(data.logKey), ...settings } } = config
   const sketches = await sketchesOf(config, data)
   const identities = await openIdentities({ file: data.identities })
   try {
-    const log = await openLog({ directory: data.audit, signer: await signerFromFile(data.logKey), identities, ...settings })
+    const log = await openLog({ directory: data.audit, signer: await openSigner(), identities, ...settings })
     await writeFileAtomic(data.verifierKey, `${log.verifierKey}\n`, 0o644)
     return { log, identities, principalAttributes, events, ...sketches !== undefined && { sketches } }
   } catch (error) {
@@ -179,7 +180,7 @@ function costOf ({ models: { reserveMs } }: ServerConfig): Pick<OpenInferenceOpt
 
 /** Every folder below `models/` is a sealed bundle of that name; where versions were changed by command, the book says what is loaded. */
 async function modelsOf (config: ServerConfig, data: DataFolder, pepper: Uint8Array): Promise<ModelsOptions> {
-  const { reserveMs: _cost, trustFile: _trust, allowRollback: _allowed, batch, ...serving } = config.models
+  const { reserveMs: _cost, trustFile: _trust, allowRollback: _allowed, batch, keys: _keys, ...serving } = config.models
   const folders = (await readdir(data.models, { withFileTypes: true })).filter((entry) => entry.isDirectory())
   const found = Object.fromEntries(folders.map(({ name }): [string, ModelOptions] => [name, { directory: path.join(data.models, name) }]))
   const models = Object.entries({ ...found, ...await readModelBook(data) }).map(([name, options]): [string, ModelOptions] => [name, { ...options, batch: batch[name] }])
@@ -187,7 +188,7 @@ async function modelsOf (config: ServerConfig, data: DataFolder, pepper: Uint8Ar
     ...serving,
     models: Object.fromEntries(models),
     canaryKey: createHmac('sha256', pepper).update('fastify-model-guard/v1 canary').digest(),
-    keys: [await keyFromFile(data.modelWrappingKey)],
+    keys: await modelKeys(config, data),
     trust: async () => (await trustOf(config, data)).trust
   }
 }

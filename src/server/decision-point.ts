@@ -3,14 +3,13 @@ import { subjectPropertiesOf } from '../authz/authzen-message.ts'
 import { authzen } from '../authz/authzen-policy.ts'
 import type { Policy } from '../authz/policy.ts'
 import { policyDecisionPoint } from '../plugins/policy-decision-point.ts'
-import { fileSecret } from '../secrets/file-secret.ts'
 import type { ServerConfig } from './config.ts'
 
 /** The policy that asks the configured decision point. */
-export function askedPolicy ({ tokenFile, rolesProperty, ...options }: NonNullable<ServerConfig['decisionPoint']>): Policy {
+export function askedPolicy ({ token, rolesProperty, ...options }: NonNullable<ServerConfig['decisionPoint']>): Policy {
   return authzen({
     ...options,
-    ...tokenFile !== undefined && { token: fileSecret(tokenFile) },
+    ...token !== undefined && { token },
     subjectProperties: (principal) => ({ ...subjectPropertiesOf(principal), [rolesProperty]: principal.roles })
   })
 }

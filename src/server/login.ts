@@ -2,8 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { browserSessions, type BrowserSessions } from '../authn/browser-sessions.ts'
 import { refreshFamilies } from '../authn/refresh-families.ts'
 import { optionInvalid } from '../options.ts'
-import { login, type LoginProviderOptions } from '../plugins/login.ts'
-import { fileSecret } from '../secrets/file-secret.ts'
+import { login } from '../plugins/login.ts'
 import type { ServerConfig } from './config.ts'
 import type { ServerTokens } from './tokens.ts'
 
@@ -30,6 +29,5 @@ export function openSessions ({ login: config }: ServerConfig, tokens: ServerTok
 /** Lets people log in: after the guard, which takes their cookies. */
 export async function offerLogin (app: FastifyInstance, { login: config }: ServerConfig, tokens: ServerTokens | null, sessions: BrowserSessions | null): Promise<void> {
   if (config === undefined || tokens === null || sessions === null) return
-  const providers = config.providers.map(({ clientSecretFile, ...provider }): LoginProviderOptions => ({ ...provider, clientSecret: fileSecret(clientSecretFile) }))
-  await app.register(login, { sessions, providers, replayStore: tokens.dpop.replayStore })
+  await app.register(login, { sessions, providers: config.providers, replayStore: tokens.dpop.replayStore })
 }

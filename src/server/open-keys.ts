@@ -18,8 +18,8 @@ export interface ServerKeys {
  * Opens the key store that the configuration names.
  * @throws FMG_ERR_KEY_UNAVAILABLE when it is in a Redis that cannot be reached; FMG_ERR_FILE when the pepper cannot be read.
  */
-export async function openKeys ({ keys: { store, pepperFile }, redis }: ServerConfig, data: DataFolder): Promise<ServerKeys> {
-  const pepper = await readPepper(pepperFile ?? data.pepper)
+export async function openKeys ({ keys: { store, pepper: from }, redis }: ServerConfig, data: DataFolder): Promise<ServerKeys> {
+  const pepper = await readPepper(from ?? data.pepper)
   if (store === 'file' || redis === undefined) return { store: await fileKeyStore({ file: data.keys, pepper }), pepper }
   return { store: await inRedis(redis, pepper), pepper }
 }

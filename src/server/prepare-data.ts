@@ -7,10 +7,13 @@ import { exists, makePrivateFolder, writeFileAtomic } from '../files.ts'
 import { sealModel } from '../model/seal-model.ts'
 import { signModel } from '../model/sign-model.ts'
 import { createSigningKey, createWrappingKey } from '../secrets/create-keys.ts'
-import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import { signerFromFile } from '../secrets/key-file.ts'
+import type { KeyProvider } from '../secrets/key-provider.ts'
+import { defaultConfig, type ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 import { defaultPolicy } from './default-policy.ts'
 import { exampleModel } from './example-model.ts'
+import { modelKeys } from './model-keys.ts'
 import type { ServerKeys } from './open-keys.ts'
 
 /** The keys of the first start, shown once. */
@@ -20,17 +23,18 @@ export interface FirstKeys {
 }
 
 /**
- * Makes whatever a data folder lacks: keys of this server's own, a policy, and the example model, signed and sealed.
- * @param trustFile where one says who may sign: the example, which this server signs itself, is then left out.
+ * Makes whatever a data folder lacks: a policy, the keys that the configuration does not find elsewhere, and the example model, signed and sealed. Where a
+ * trust file says who may sign, the example, which this server signs itself, is left out.
  */
-export async function prepareData (data: DataFolder, trustFile?: string): Promise<void> {
+export async function prepareData (data: DataFolder, config: ServerConfig = defaultConfig): Promise<void> {
+  const { audit, keys, models } = config
   for (const folder of [data.root, data.secrets, data.models, data.modelVersions]) await makePrivateFolder(folder)
-  await ensurePepper(data.pepper)
-  await ensure(data.logKey, (file) => createSigningKey(file, 'log'))
+  if (keys.pepper === undefined) await ensurePepper(data.pepper)
+  if (audit.signer === undefined) await ensure(data.logKey, (file) => createSigningKey(file, 'log'))
   await ensure(data.modelSigningKey, (file) => createSigningKey(file, 'model'))
-  await ensure(data.modelWrappingKey, (file) => createWrappingKey(file))
+  if (models.keys === undefined) await ensure(data.modelWrappingKey, (file) => createWrappingKey(file))
   await ensure(data.policy, (file) => writeFileAtomic(file, defaultPolicy))
-  if (trustFile === undefined) await ensure(path.join(data.models, 'digits'), (folder) => sealExampleModel(data, folder))
+  if (models.trustFile === undefined) await ensure(path.join(data.models, 'digits'), async (folder) => { await sealExampleModel(data, folder, await modelKeys(config, data)) })
 }
 
 async function ensure (file: string, make: (file: string) => Promise<unknown>): Promise<void> {
@@ -38,13 +42,13 @@ async function ensure (file: string, make: (file: string) => Promise<unknown>): 
 }
 
 /** Signs a copy of the example model and seals it, as its owner would by `model-guard model sign` and `model-guard model seal`. */
-async function sealExampleModel (data: DataFolder, destination: string): Promise<void> {
+async function sealExampleModel (data: DataFolder, destination: string, recipients: readonly KeyProvider[]): Promise<void> {
   const source = path.join(data.root, 'digits.unsealed')
   await rm(source, { recursive: true, force: true })
   await makePrivateFolder(source)
   for (const name of ['model.onnx', 'model.json']) await copyFile(path.join(exampleModel, name), path.join(source, name))
   await signModel({ directory: source, signer: await signerFromFile(data.modelSigningKey) })
-  await sealModel({ source, destination, recipients: [await keyFromFile(data.modelWrappingKey)] })
+  await sealModel({ source, destination, recipients })
   await rm(source, { recursive: true })
 }
 

@@ -1,4 +1,6 @@
 import { integer, listOf, object, optional, optionInvalid, string, type Reader } from '../options.ts'
+import type { SecretSource } from '../secrets/secret-source.ts'
+import type { Places } from './places.ts'
 
 /** One server; the primary that Sentinels name, and its successors; or a cluster. Text is the URL of a server. */
 export type RedisPlace = string | RedisServer | RedisSentinels | RedisCluster
@@ -6,8 +8,8 @@ export type RedisPlace = string | RedisServer | RedisSentinels | RedisCluster
 interface RedisAccess {
   /** User of Redis's access control list. Default: `default`. */
   readonly username?: string | undefined
-  /** A file with the password alone, readable by its owner alone. */
-  readonly passwordFile?: string | undefined
+  /** The password alone. */
+  readonly password?: SecretSource | undefined
   /** How a Redis is known, and how it knows this node. Given, all connections are TLS, those to Sentinels too. */
   readonly tls?: RedisTls | undefined
 }
@@ -22,8 +24,8 @@ export interface RedisSentinels extends RedisAccess {
   readonly sentinels: readonly string[]
   /** What they call the primary. */
   readonly name: string
-  /** A file with their own password, where they have one. */
-  readonly sentinelPasswordFile?: string | undefined
+  /** Their own password, where they have one. */
+  readonly sentinelPassword?: SecretSource | undefined
   /** Default 0. */
   readonly database?: number | undefined
 }
@@ -52,39 +54,36 @@ const readAddresses: Reader<readonly string[]> = (value, path) => {
   return addresses
 }
 
-const readTls: Reader<RedisTls> = (value, path) => {
-  const tls = object({ caFile: optional(string()), certificateFile: optional(string()), keyFile: optional(string()), serverName: optional(string()) })(value, path)
-  if ((tls.certificateFile === undefined) !== (tls.keyFile === undefined)) throw optionInvalid(path, 'given certificateFile and keyFile together', value)
-  return tls
-}
-
-const access = { username: optional(string()), passwordFile: optional(string()), tls: optional(readTls) }
-const readUrl = string(/^((redis|rediss):\/\/|unix:\/)\S+$/, 'redis://…, rediss://… or unix:/…')
-const readServer: Reader<RedisServer> = object({ url: readUrl, ...access })
-const readSentinels: Reader<RedisSentinels> = object({ sentinels: readAddresses, name: string(), sentinelPasswordFile: optional(string()), database: optional(integer({ min: 0 })), ...access })
-const readCluster: Reader<RedisCluster> = object({ cluster: readAddresses, ...access })
-
 /** Reads where a Redis is: a URL, or an object of one of three kinds. */
-export const readRedisPlace: Reader<RedisPlace> = (value, path) => {
-  if (typeof value !== 'object' || value === null) return readUrl(value, path)
-  if ('sentinels' in value) return readSentinels(value, path)
-  if ('cluster' in value) return readCluster(value, path)
-  const server = readServer(value, path)
-  if (server.tls !== undefined && !server.url.startsWith('rediss:')) throw optionInvalid(`${path}.tls`, 'given with rediss:// alone', value)
-  const { username, password } = new URL(server.url)
-  if (server.passwordFile !== undefined && password !== '') throw optionInvalid(`${path}.passwordFile`, 'left out where the url has a password', value)
-  if (server.username !== undefined && username !== '') throw optionInvalid(`${path}.username`, 'left out where the url has one', value)
-  return server
+export function readRedisPlace ({ file, secret }: Places): Reader<RedisPlace> {
+  const access = { username: optional(string()), password: optional(secret), tls: optional(readTls(file)) }
+  const readServer = object({ url: readUrl, ...access })
+  const readSentinels = object({ sentinels: readAddresses, name: string(), sentinelPassword: optional(secret), database: optional(integer({ min: 0 })), ...access })
+  const readCluster = object({ cluster: readAddresses, ...access })
+  return (value, path) => {
+    if (typeof value !== 'object' || value === null) return readUrl(value, path)
+    if ('sentinels' in value) return readSentinels(value, path)
+    if ('cluster' in value) return readCluster(value, path)
+    return requireOnce(readServer(value, path), path)
+  }
 }
 
-/** The same place, its files as this function names them. */
-export function withFiles (place: RedisPlace, named: (file: string) => string): RedisPlace {
-  if (typeof place === 'string') return place
-  const rename = (file: string | undefined): string | undefined => file === undefined ? undefined : named(file)
-  const { tls, passwordFile } = place
-  const files = {
-    passwordFile: rename(passwordFile),
-    tls: tls === undefined ? undefined : { ...tls, caFile: rename(tls.caFile), certificateFile: rename(tls.certificateFile), keyFile: rename(tls.keyFile) }
+function readTls (file: Reader<string>): Reader<RedisTls> {
+  const read = object({ caFile: optional(file), certificateFile: optional(file), keyFile: optional(file), serverName: optional(string()) })
+  return (value, path) => {
+    const tls = read(value, path)
+    if ((tls.certificateFile === undefined) !== (tls.keyFile === undefined)) throw optionInvalid(path, 'given certificateFile and keyFile together', value)
+    return tls
   }
-  return 'sentinels' in place ? { ...place, ...files, sentinelPasswordFile: rename(place.sentinelPasswordFile) } : { ...place, ...files }
+}
+
+const readUrl = string(/^((redis|rediss):\/\/|unix:\/)\S+$/, 'redis://…, rediss://… or unix:/…')
+
+/** What its URL says is not said again beside it. */
+function requireOnce (server: RedisServer, path: string): RedisServer {
+  if (server.tls !== undefined && !server.url.startsWith('rediss:')) throw optionInvalid(`${path}.tls`, 'given with rediss:// alone', server)
+  const { username, password } = new URL(server.url)
+  if (server.password !== undefined && password !== '') throw optionInvalid(`${path}.password`, 'left out where the url has a password', server)
+  if (server.username !== undefined && username !== '') throw optionInvalid(`${path}.username`, 'left out where the url has one', server)
+  return server
 }

@@ -21,7 +21,7 @@ export interface RunningServer {
 export async function runServer (config: ServerConfig, logger?: ServerLogger): Promise<RunningServer> {
   requireSafeListener(config)
   const data = dataFolder(config.data)
-  await prepareData(data, config.models.trustFile)
+  await prepareData(data, config)
   const keys = await openKeys(config, data)
   // Which of many nodes was the first, none can tell: keys in Redis are made by command.
   const firstKeys = config.keys.store === 'file' ? await createFirstKeys(keys, { maxLifetimeDays: config.keys.maxLifetimeDays }) : null

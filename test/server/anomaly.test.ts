@@ -43,7 +43,7 @@ t.test('by default the rules run, inputs are sketched under a key of the server\
 })
 
 t.test('secrets stand in files, beside the configuration', async (t) => {
-  const folder = t.testdir({ 'guard.yaml': 'anomaly: { webhook: { url: "https://example.com/", secretFile: hook }, sketchKeyFile: key }\n' })
+  const folder = t.testdir({ 'guard.yaml': 'anomaly: { webhook: { url: "https://example.com/", secret: file:hook }, sketchKey: file:key }\n' })
   const data = dataFolder(folder)
   const config = await loadConfig(path.join(folder, 'guard.yaml'))
   const secret = Buffer.alloc(32, 1)
@@ -52,5 +52,5 @@ t.test('secrets stand in files, beside the configuration', async (t) => {
   t.match(await anomalyOf(config, data), { webhook: { url: 'https://example.com/', secret } })
   t.same(await sketchesOf(config, data), { secret })
   writeFileSync(path.join(folder, 'hook'), secret.toString('base64'))
-  await t.rejects(anomalyOf(config, data), { code: 'FMG_ERR_FILE', message: /holds no secret of a webhook/ })
+  await t.rejects(anomalyOf(config, data), { code: 'FMG_ERR_OPTION_INVALID', message: /webhook\.secret must be/ })
 })

@@ -8,8 +8,11 @@ import { redisKeyStore } from '../../src/authn/redis-key-store.ts'
 import { redisLimiter, type RedisLimiter } from '../../src/limits/redis-limiter.ts'
 import { defaultConfig, loadConfig } from '../../src/server/config.ts'
 import { connectRedis, type ConnectedRedis, type WhenLost } from '../../src/server/connect-redis.ts'
-import { readRedisPlace, withFiles, type RedisPlace } from '../../src/server/redis-place.ts'
+import { readRedisPlace, type RedisPlace } from '../../src/server/redis-place.ts'
+import { placesBy } from '../../src/server/places.ts'
 import { runServer } from '../../src/server/run-server.ts'
+import { fileSecret } from '../../src/secrets/file-secret.ts'
+import type { SecretSource } from '../../src/secrets/secret-source.ts'
 import { createKey, pepper } from '../authn/key-store-suite.ts'
 import { drain, limitRequest } from '../limits/limiter-suite.ts'
 import { startServer } from '../helpers/server.ts'
@@ -90,20 +93,22 @@ t.test('a Redis behind a unix socket, and another database of it', async (t) => 
   t.equal(await drain(await limiterAt(t, `${redis.url}/1`)), 10)
 })
 
-t.test('a password stands in the URL or in a file that others cannot read', async (t) => {
+t.test('a password stands in the URL, or is a secret that others cannot read', async (t) => {
   const redis = await startPrivateRedis(undefined, ['--requirepass', 'p@ss word'])
   t.teardown(redis.stop)
   const folder = t.testdir({})
-  const [passwordFile, openFile, wrongFile] = ['password', 'open', 'wrong'].map((name) => path.join(folder, name)) as [string, string, string]
-  writeFileSync(passwordFile, 'p@ss word\n', { mode: 0o600 })
-  writeFileSync(wrongFile, 'p@ss word \n', { mode: 0o600 })
-  writeFileSync(openFile, 'p@ss word\n', { mode: 0o644 })
+  const inFile = (name: string, text: string, mode: number): SecretSource => {
+    const file = path.join(folder, name)
+    writeFileSync(file, text, { mode })
+    return fileSecret(file)
+  }
+  const password = inFile('password', 'p@ss word\n', 0o600)
   const { url } = redis
-  t.equal(await drain(await limiterAt(t, { url, passwordFile })), 10)
-  t.equal(await drain(await limiterAt(t, { url, username: 'default', passwordFile })), 0)
+  t.equal(await drain(await limiterAt(t, { url, password })), 10)
+  t.equal(await drain(await limiterAt(t, { url, username: 'default', password })), 0)
   for (const credentials of [':p%40ss%20word@', 'default:p%40ss%20word@']) t.equal(await drain(await limiterAt(t, url.replace('//', `//${credentials}`))), 0)
-  for (const place of [url, { url, passwordFile: wrongFile }, { url, username: 'other', passwordFile }]) await t.rejects(connected(t, place).then(async (client) => await client.call('PING')))
-  await t.rejects(connectRedis({ url, passwordFile: openFile }, 'fail'), { code: 'FMG_ERR_FILE' })
+  for (const place of [url, { url, password: inFile('wrong', 'p@ss word \n', 0o600) }, { url, username: 'other', password }]) await t.rejects(connected(t, place).then(async (client) => await client.call('PING')))
+  await t.rejects(connectRedis({ url, password: inFile('open', 'p@ss word\n', 0o644) }, 'fail'), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'secret-file' })
 })
 
 t.test('a cluster of three counts each group on one node, keeps keys, and tells all nodes of changes', async (t) => {
@@ -149,9 +154,9 @@ t.test('Sentinels that want a password, and Redis behind them, are reached by TL
   t.teardown(redis.stop)
   const sentinel = await startPrivateRedis(sentinelPort, [...encrypted(sentinelPort), '--requirepass', 'sesame', '--sentinel', 'resolve-hostnames', 'yes', '--sentinel', 'announce-hostnames', 'yes', '--sentinel', 'monitor', 'primary', 'localhost', `${redisPort}`, '1', '--sentinel'])
   t.teardown(sentinel.stop)
-  const sentinelPasswordFile = path.join(path.dirname(files.ca), 'password')
-  writeFileSync(sentinelPasswordFile, 'sesame', { mode: 0o600 })
-  const place = { sentinels: [`localhost:${sentinelPort}`], name: 'primary', tls: { caFile: files.ca }, sentinelPasswordFile }
+  const passwordFile = path.join(path.dirname(files.ca), 'password')
+  writeFileSync(passwordFile, 'sesame', { mode: 0o600 })
+  const place = { sentinels: [`localhost:${sentinelPort}`], name: 'primary', tls: { caFile: files.ca }, sentinelPassword: fileSecret(passwordFile) }
   t.equal(await drain(await limiterAt(t, place)), 10)
 })
 
@@ -181,7 +186,7 @@ t.test('a command that is waited for is given up when nobody answers', async (t)
 })
 
 t.test('a place is read strictly, its files beside the configuration', async (t) => {
-  const read = (value: unknown): RedisPlace => readRedisPlace(value, 'redis')
+  const read = (value: unknown): RedisPlace => readRedisPlace(placesBy((file) => `/etc/${file}`))(value, 'redis')
   const cluster = ['10.0.0.1:6379', '[::1]:6379', 'redis-0.example:6379']
   for (const place of ['redis://127.0.0.1:6379', 'rediss://:secret@redis.example', 'unix:/run/redis.sock', { url: 'redis://h' }, { cluster }, { sentinels: cluster, name: 'primary' }]) t.match(read(place), place)
   for (const [place, message] of [
@@ -198,20 +203,19 @@ t.test('a place is read strictly, its files beside the configuration', async (t)
     [{ cluster: [] }, 'redis.cluster must be a list of at least one'],
     [{ cluster: ['h'] }, 'redis.cluster[0] must be host:port'],
     [{ cluster: ['user:secret@h:1'] }, 'redis.cluster[0] must be host:port'],
-    [{ cluster, password: 'secret' }, 'redis.password is not an option'],
+    [{ cluster, password: 'secret' }, 'redis.password must be file:…, got a string'],
+    [{ cluster, pasword: 'secret' }, 'redis.pasword is not an option'],
     [{ cluster, tls: { certificateFile: 'c' } }, 'redis.tls must be given certificateFile and keyFile together'],
     [{ cluster, tls: { keyFile: 'k' } }, 'redis.tls must be given certificateFile and keyFile together'],
     [{ cluster, tls: { rejectUnauthorized: false } }, 'redis.tls.rejectUnauthorized is not an option'],
     [{ url: 'redis://h', tls: {} }, 'redis.tls must be given with rediss:// alone'],
-    [{ url: 'redis://:secret@h', passwordFile: 'p' }, 'redis.passwordFile must be left out where the url has a password'],
+    [{ url: 'redis://:secret@h', password: 'file:p' }, 'redis.password must be left out where the url has a password'],
     [{ url: 'redis://ann@h', username: 'bob' }, 'redis.username must be left out where the url has one']
   ] as const) t.throws(() => read(place), { code: 'FMG_ERR_OPTION_INVALID', message: `option invalid: ${message}` }, message)
 
-  const named = (file: string): string => `/etc/${file}`
-  t.equal(withFiles('redis://h', named), 'redis://h')
   const tls = { caFile: 'ca', certificateFile: 'cert', keyFile: 'key' }
-  t.match(withFiles({ cluster, tls, passwordFile: 'p' }, named), { cluster, tls: { caFile: '/etc/ca', certificateFile: '/etc/cert', keyFile: '/etc/key' }, passwordFile: '/etc/p' })
-  t.match(withFiles({ sentinels: cluster, name: 'primary', sentinelPasswordFile: 's' }, named), { sentinelPasswordFile: '/etc/s', tls: undefined })
+  t.match(read({ cluster, tls, password: 'file:p' }), { cluster, tls: { caFile: '/etc/ca', certificateFile: '/etc/cert', keyFile: '/etc/key' }, password: { read: Function } })
+  t.match(read({ sentinels: cluster, name: 'primary', sentinelPassword: 'file:s' }), { sentinelPassword: { read: Function }, tls: undefined })
   const folder = t.testdir({ 'guard.yaml': '{ redis: { url: rediss://h, tls: { caFile: ca.pem } } }' })
   t.match(await loadConfig(path.join(folder, 'guard.yaml')), { redis: { tls: { caFile: path.join(folder, 'ca.pem') } } })
 })

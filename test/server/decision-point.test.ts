@@ -117,13 +117,13 @@ t.test('a decision point stands in for the policy file, and is not asked about b
   const decisionPoint = await startServer(t, { data: path.join(folder, 'point') })
   const tokenFile = path.join(folder, 'token')
   writeFileSync(tokenFile, decisionPoint.keys.admin, { mode: 0o600 })
-  const asking = await startServer(t, { data: path.join(folder, 'asking'), decisionPoint: { url: decisionPoint.url, evaluationUrl: undefined, tokenFile, rolesProperty: 'roles', tiers: undefined, timeoutMs: 5000 } })
+  const asking = await startServer(t, { data: path.join(folder, 'asking'), decisionPoint: { url: decisionPoint.url, evaluationUrl: undefined, token: fileSecret(tokenFile), rolesProperty: 'roles', tiers: undefined, timeoutMs: 5000 } })
   const status = async (route: string, key: string): Promise<number> => (await fetch(asking.url + route, { headers: { 'x-api-key': key } })).status
   t.equal(await status('/v2/models/digits', asking.keys.analyst), 200)
   t.equal(await status('/admin/keys', asking.keys.analyst), 403)
   t.equal(await status('/admin/keys', asking.keys.admin), 200)
   t.equal((await ask(asking.url, asking.keys.admin, {})).status, 404)
-  const elsewhere = await startServer(t, { data: path.join(folder, 'elsewhere'), decisionPoint: { url: decisionPoint.url, evaluationUrl: undefined, tokenFile: undefined, rolesProperty: 'duties', tiers: undefined, timeoutMs: 5000 } })
+  const elsewhere = await startServer(t, { data: path.join(folder, 'elsewhere'), decisionPoint: { url: decisionPoint.url, evaluationUrl: undefined, token: undefined, rolesProperty: 'duties', tiers: undefined, timeoutMs: 5000 } })
   t.equal((await fetch(`${elsewhere.url}/v2/models/digits`, { headers: { 'x-api-key': elsewhere.keys.analyst } })).status, 503, 'without a token it is not answered')
   await decisionPoint.app.close()
   const down = await fetch(`${asking.url}/v2/models/digits`, { headers: { 'x-api-key': asking.keys.analyst } })
@@ -132,11 +132,11 @@ t.test('a decision point stands in for the policy file, and is not asked about b
 
 t.test('a configuration names one of them', async (t) => {
   const folder = t.testdir({
-    'good.yaml': 'decisionPoint: { url: https://pdp.example, tokenFile: secrets/pdp, rolesProperty: cerbos.roles }\n',
+    'good.yaml': 'decisionPoint: { url: https://pdp.example, token: file:secrets/pdp, rolesProperty: cerbos.roles }\n',
     'both.yaml': 'policy: p.yaml\ndecisionPoint: { url: https://pdp.example }\n',
     'keys.yaml': 'policyKeyFiles: [p.pub]\ndecisionPoint: { url: https://pdp.example }\n'
   })
-  t.match(await loadConfig(path.join(folder, 'good.yaml')), { decisionPoint: { url: 'https://pdp.example', tokenFile: path.join(folder, 'secrets', 'pdp'), rolesProperty: 'cerbos.roles' } })
+  t.match(await loadConfig(path.join(folder, 'good.yaml')), { decisionPoint: { url: 'https://pdp.example', token: { read: Function }, rolesProperty: 'cerbos.roles' } })
   for (const name of ['both.yaml', 'keys.yaml']) await t.rejects(loadConfig(path.join(folder, name)), { code: 'FMG_ERR_OPTION_INVALID', message: /decisionPoint must be given without policy and policyKeyFiles/ }, name)
 })
 
@@ -148,7 +148,7 @@ t.test('roles are told under the name that the decision point reads', async (t) 
       response.end('{"decision":true}')
     })
   })
-  const policy = askedPolicy({ url, evaluationUrl: undefined, tokenFile: undefined, rolesProperty: 'cerbos.roles', tiers: undefined, timeoutMs: undefined })
+  const policy = askedPolicy({ url, evaluationUrl: undefined, token: undefined, rolesProperty: 'cerbos.roles', tiers: undefined, timeoutMs: undefined })
   t.match(await policy.decide(ann, 'predict', fraud, {}), { allowed: true })
   t.match(told, { subject: { properties: { 'cerbos.roles': ['analyst'], org: 'acme' } } })
 })

@@ -15,7 +15,7 @@ t.test('what credentials bring is what good keys hold, and what issuers and logi
     'guard.yaml': `
 data: data
 issuers: [{ issuer: 'https://issuer.example', audience: a, grants: { roles: [partner, analyst] } }, { issuer: 'https://other.example', audience: a }]
-login: { providers: [{ name: github, clientSecretFile: s, members: [{ org: acme, roles: [engineer] }] }] }
+login: { providers: [{ name: github, clientSecret: file:s, members: [{ org: acme, roles: [engineer] }] }] }
 `,
     'plain.yaml': 'data: data',
     'p.yaml': 'version: 1\nroles: { auditor: { permissions: [log:read] }, trainer: { permissions: [model:train] } }'

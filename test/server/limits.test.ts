@@ -169,7 +169,7 @@ t.test('nodes with one Redis share blocks and exceptions, whoever makes them', a
   const redis = await startPrivateRedis()
   t.teardown(redis.stop)
   const limits = 'limits: { defaultTier: standard, backoff: { violations: 3 }, approval: anyone, tiers: { standard: { windows: [{ name: minute, quota: 5, windowSeconds: 60 }] } } }'
-  const folder = t.testdir(Object.fromEntries(['one', 'two'].map((name) => [`${name}.yaml`, `{ listen: { port: 0 }, data: ${name}, redis: '${redis.url}', keys: { store: redis, pepperFile: pepper }, ${limits} }`])))
+  const folder = t.testdir(Object.fromEntries(['one', 'two'].map((name) => [`${name}.yaml`, `{ listen: { port: 0 }, data: ${name}, redis: '${redis.url}', keys: { store: redis, pepper: file:pepper }, ${limits} }`])))
   const pepper = path.join(folder, 'pepper')
   writeFileSync(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
   const { stream, said } = logLines()

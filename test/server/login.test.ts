@@ -1,8 +1,9 @@
 import { once } from 'node:events'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
+import { fileSecret } from '../../src/secrets/file-secret.ts'
 import { defaultConfig, loadConfig, type ServerConfig } from '../../src/server/config.ts'
 import { browser } from '../helpers/browser.ts'
 import { startGithub } from '../helpers/github.ts'
@@ -29,7 +30,7 @@ t.test('people log in to the reference server, and ask its models from their bro
   const login: ServerConfig['login'] = {
     origin: undefined,
     sessionSeconds: 28_800,
-    providers: [{ kind: 'github', url: github.url, clientId: github.clientId, clientSecretFile, members: [{ org: 'acme', roles: ['analyst'], principalOrg: 'acme' }], tier: 'standard' }]
+    providers: [{ kind: 'github', url: github.url, clientId: github.clientId, clientSecret: fileSecret(clientSecretFile), members: [{ org: 'acme', roles: ['analyst'], principalOrg: 'acme' }], tier: 'standard' }]
   }
   const { url } = await startServer(t, { data: path.join(folder, 'data'), listen: { ...defaultConfig.listen, port }, login })
   t.equal(url, origin)
@@ -54,7 +55,7 @@ t.test('people log in to the reference server, and ask its models from their bro
 })
 
 t.test('a login that is not understood, or that nobody could come back to, stops the start', async (t) => {
-  const provider = { kind: 'github', clientId: 'c', clientSecretFile: 'secret', members: [], tier: 'standard' } as const
+  const provider = { kind: 'github', clientId: 'c', clientSecret: fileSecret('secret'), members: [], tier: 'standard' } as const
   const login: ServerConfig['login'] = { origin: undefined, sessionSeconds: 60, providers: [provider] }
   await t.rejects(startServer(t, { login: { ...login, providers: [] } }), { code: 'FMG_ERR_OPTION_INVALID', message: /login\.providers/ })
   await t.rejects(startServer(t, { data: t.testdir({}), login: { ...login, origin: 'https://models.example/a' } }), { code: 'FMG_ERR_OPTION_INVALID', message: /origin/ })
@@ -62,12 +63,15 @@ t.test('a login that is not understood, or that nobody could come back to, stops
   await t.rejects(startServer(t, { data: t.testdir({}), listen: elsewhere, login }), { code: 'FMG_ERR_OPTION_INVALID', message: /tokens\.issuer/ })
 })
 
-t.test('a configuration file names the file of the secret, from where it stands itself', async (t) => {
+t.test('a configuration file names where the secret is, from where it stands itself', async (t) => {
   const file = (text: string): string => path.join(t.testdir({ 'guard.yaml': text }), 'guard.yaml')
-  const good = file('login: { providers: [{ kind: github, clientId: c, clientSecretFile: secrets/github, members: [], tier: standard }] }')
+  const good = file('login: { providers: [{ kind: github, clientId: c, clientSecret: file:secrets/github, members: [], tier: standard }] }')
+  mkdirSync(path.join(path.dirname(good), 'secrets'))
+  writeFileSync(path.join(path.dirname(good), 'secrets', 'github'), 'of this client', { mode: 0o600 })
   const { login } = await loadConfig(good)
-  t.match(login, { sessionSeconds: 28_800, providers: [{ kind: 'github', clientSecretFile: path.join(path.dirname(good), 'secrets', 'github') }] })
-  for (const wrong of ['{ kind: github, clientId: c, clientSecret: text }', '{ clientSecretFile: 7 }', 'github', 'null']) {
+  t.match(login, { sessionSeconds: 28_800, providers: [{ kind: 'github' }] })
+  t.equal(Buffer.from(await login?.providers[0]?.clientSecret.read() ?? []).toString(), 'of this client')
+  for (const wrong of ['{ kind: github, clientId: c, clientSecret: text }', '{ kind: github, clientId: c }', '{ clientSecret: 7 }', 'github', 'null']) {
     await t.rejects(loadConfig(file(`login: { providers: [${wrong}] }`)), { code: 'FMG_ERR_OPTION_INVALID', message: /guard\.yaml\.login\.providers\[0\]/ }, wrong)
   }
 })

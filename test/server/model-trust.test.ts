@@ -5,7 +5,6 @@ import { sealModel } from '../../src/model/seal-model.ts'
 import { signModel } from '../../src/model/sign-model.ts'
 import { keyFromFile, signerFromFile } from '../../src/secrets/key-file.ts'
 import { defaultConfig, loadConfig, type ServerConfig } from '../../src/server/config.ts'
-import { modelsInFolder } from '../../src/server/models-config.ts'
 import { dataFolder } from '../../src/server/data-folder.ts'
 import { prepareData } from '../../src/server/prepare-data.ts'
 import { runServer, stopServer, type RunningServer } from '../../src/server/run-server.ts'
@@ -69,7 +68,6 @@ t.test('attack: the log is deleted with it; the configured minimum and a checkpo
   await writeFile(path.join(data, '..', 'guard.yaml'), 'audit: { knownCheckpointFile: checkpoint }\nmodels: { trustFile: trust.yaml, graph: { operators: [Add] }, bom: { gate: warn, vulnerabilities: osv, vex: [vex.json] }, maxModelBytes: 1000 }\n')
   const { audit: { knownCheckpointFile }, models: { trustFile, ...others } } = await loadConfig(path.join(data, '..', 'guard.yaml'))
   t.match(others, { graph: { operators: ['Add'] }, bom: { gate: 'warn', required: true, vulnerabilities: path.join(data, '..', 'osv'), vex: [path.join(data, '..', 'vex.json')] }, maxModelBytes: 1000 })
-  t.match(modelsInFolder({ ...defaultConfig.models, bom: { gate: 'warn', required: false, vulnerabilities: undefined, vex: [] } }, (name) => `/${name}`), { trustFile: undefined, bom: { vulnerabilities: undefined, vex: [] } })
   t.equal(knownCheckpointFile, known)
   t.equal(trustFile, path.join(data, '..', 'trust.yaml'))
   const knowing: Change = (config) => ({ ...config, audit: { ...config.audit, knownCheckpointFile: known } })

@@ -11,8 +11,8 @@ t.test('nodes with one Redis and one pepper know each other’s keys, and a revo
   const redis = await startPrivateRedis()
   t.teardown(redis.stop)
   const folder = t.testdir({
-    'one.yaml': `{ listen: { port: 0 }, data: one, redis: '${redis.url}', keys: { store: redis, pepperFile: pepper, maxLifetimeDays: 30 } }`,
-    'two.yaml': `{ listen: { port: 0 }, data: two, redis: '${redis.url}', keys: { store: redis, pepperFile: pepper } }`
+    'one.yaml': `{ listen: { port: 0 }, data: one, redis: '${redis.url}', keys: { store: redis, pepper: file:pepper, maxLifetimeDays: 30 } }`,
+    'two.yaml': `{ listen: { port: 0 }, data: two, redis: '${redis.url}', keys: { store: redis, pepper: file:pepper } }`
   })
   const pepper = path.join(folder, 'pepper')
   writeFileSync(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
@@ -36,10 +36,10 @@ t.test('a key lives no longer than the server lets it, whatever its record says'
 })
 
 t.test('keys in Redis need a Redis that is there, and a pepper for all nodes', async (t) => {
-  const folder = t.testdir({ 'a.yaml': 'keys: { store: redis }', 'b.yaml': "{ redis: 'redis://127.0.0.1:1', keys: { store: redis } }", 'c.yaml': "{ redis: 'redis://127.0.0.1:1', keys: { store: redis, pepperFile: pepper } }" })
-  for (const name of ['a.yaml', 'b.yaml']) await t.rejects(loadConfig(path.join(folder, name)), { code: 'FMG_ERR_OPTION_INVALID', message: /yaml\.keys must be given with redis and keys\.pepperFile/ })
+  const folder = t.testdir({ 'a.yaml': 'keys: { store: redis }', 'b.yaml': "{ redis: 'redis://127.0.0.1:1', keys: { store: redis } }", 'c.yaml': "{ redis: 'redis://127.0.0.1:1', keys: { store: redis, pepper: file:pepper } }" })
+  for (const name of ['a.yaml', 'b.yaml']) await t.rejects(loadConfig(path.join(folder, name)), { code: 'FMG_ERR_OPTION_INVALID', message: /yaml\.keys must be given with redis and keys\.pepper/ })
   const config = await loadConfig(path.join(folder, 'c.yaml'))
-  await t.rejects(runServer(config), { code: 'FMG_ERR_FILE', message: /pepper/ })
+  await t.rejects(runServer(config), { code: 'FMG_ERR_KEY_UNAVAILABLE', cause: { message: /pepper/ } })
   writeFileSync(path.join(folder, 'pepper'), randomBytes(32).toString('base64'), { mode: 0o600 })
   await t.rejects(runServer(config), { code: 'FMG_ERR_KEY_UNAVAILABLE' })
 })

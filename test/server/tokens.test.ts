@@ -68,7 +68,7 @@ t.test('nodes with one Redis and one pepper take each other’s tokens, refresh 
   const place = await folder(t)
   const pepper = path.join(place, 'pepper')
   writeFileSync(pepper, randomBytes(32).toString('base64'), { mode: 0o600 })
-  const text = (data: string): string => `{ listen: { port: 0 }, data: ${data}, redis: '${redis.url}', keys: { store: redis, pepperFile: pepper }, tokens: { issuer: 'https://models.acme.example', algorithm: EdDSA, lifetimeSeconds: 300 } }`
+  const text = (data: string): string => `{ listen: { port: 0 }, data: ${data}, redis: '${redis.url}', keys: { store: redis, pepper: file:pepper }, tokens: { issuer: 'https://models.acme.example', algorithm: EdDSA, lifetimeSeconds: 300 } }`
   const nodes = await Promise.all(['one', 'two'].map(async (data) => {
     const file = path.join(place, `${data}.yaml`)
     writeFileSync(file, text(data))
