@@ -11,7 +11,7 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
 /** What is sent beside the URL. */
 export interface FetchRequest {
-  readonly method?: 'POST'
+  readonly method?: 'POST' | 'PUT'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
 }
@@ -19,6 +19,7 @@ export interface FetchRequest {
 /** An answer whose body was not read yet. */
 export interface FetchAnswer {
   readonly status: number
+  readonly headers: Headers
   /** The body. @throws when there is more of it than may be, or it does not come in time. */
   readonly read: () => Promise<Buffer>
 }
@@ -35,7 +36,7 @@ export async function boundedFetch (fetch: Fetch, url: string, { timeoutMs, maxB
     redirect: 'error',
     signal: AbortSignal.timeout(timeoutMs)
   })
-  return { status: response.status, read: async () => await readBytes(response, maxBytes) }
+  return { status: response.status, headers: response.headers, read: async () => await readBytes(response, maxBytes) }
 }
 
 async function readBytes ({ body }: Response, maxBytes: number): Promise<Buffer> {

@@ -27,7 +27,7 @@ const imports = new Map(files.map((file) => [file, importsOf(file)]))
 const isOwn = (name: string): boolean => name.endsWith('.ts')
 const folderOf = (file: string): string => path.dirname(file) === '.' ? file : file.split(path.sep)[0] ?? ''
 
-const leaves = ['errors.ts', 'options.ts', 'principal.ts', 'files.ts', 'encoding.ts', 'networks.ts', 'followed-file.ts', 'turns.ts', 'glob.ts', 'scope.ts', 'strict-json.ts', 'bounded-fetch.ts', 'pepper.ts', 'approval.ts', 'yaml-text.ts', 'books']
+const leaves = ['errors.ts', 'options.ts', 'principal.ts', 'files.ts', 'encoding.ts', 'networks.ts', 'followed-file.ts', 'turns.ts', 'glob.ts', 'scope.ts', 'strict-json.ts', 'bounded-fetch.ts', 'breaker.ts', 'pepper.ts', 'approval.ts', 'yaml-text.ts', 'books']
 const pure = ['authn', 'authz', 'limits', 'audit', 'model', 'secrets']
 const contracts = ['secrets/key-provider.ts', 'secrets/signer.ts', 'secrets/secret-source.ts']
 const namesContracts = [...pure, 'pepper.ts']
@@ -44,6 +44,7 @@ const allowed: Record<string, readonly string[]> = {
   'glob.ts': [],
   'strict-json.ts': [],
   'bounded-fetch.ts': ['options.ts'],
+  'breaker.ts': [],
   'scope.ts': ['glob.ts', 'options.ts'],
   'files.ts': ['errors.ts'],
   'pepper.ts': ['files.ts', 'options.ts'],

@@ -2,7 +2,7 @@ import { boundedFetch, type Fetch, type FetchLimits } from '../bounded-fetch.ts'
 import { guardError, isGuardError } from '../errors.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { isJsonObject, parseStrictJson, type JsonObject } from '../strict-json.ts'
-import type { Breaker } from './breaker.ts'
+import type { Breaker } from '../breaker.ts'
 
 export interface AuthzenEndpointOptions extends FetchLimits {
   readonly evaluationUrl: string

@@ -6,7 +6,7 @@ import { authzenEndpoint, type EndpointAnswer } from './authzen-endpoint.ts'
 import { authzenPaths } from './authzen-endpoints.ts'
 import { authzenMessage, subjectPropertiesOf } from './authzen-message.ts'
 import { readObligations } from './authzen-obligations.ts'
-import { breaker } from './breaker.ts'
+import { breaker } from '../breaker.ts'
 import type { AskedPrincipal, Decision, Policy } from './policy.ts'
 
 export interface AuthzenOptions {
