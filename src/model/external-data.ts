@@ -2,10 +2,10 @@ import { guardError } from '../errors.ts'
 import { messagesIn, type Message } from './onnx-messages.ts'
 import { fieldsOf, malformed } from './protobuf.ts'
 
-// Fields of TensorProto and of StringStringEntryProto; data_location EXTERNAL is 1.
+// Fields of TensorProto and of StringStringEntryProto; data_location DEFAULT is 0.
 const externalData = 13
 const dataLocation = 14
-const external = 1
+const inside = 0
 const entryKey = 1
 
 // A tensor in the model's own graph: one that is an initializer, and neither sparse, nor an attribute's, nor in a subgraph, a function or a training graph.
@@ -42,7 +42,8 @@ export function locationsOf ({ content: tensor, depth }: Message): readonly stri
   let isExternal = false
   let isLocated = false
   for (const { field, content, value } of fieldsOf(tensor)) {
-    if (field === dataLocation && value === external) isExternal = true
+    // Whatever else it is, cut to 32 bits it may be EXTERNAL.
+    if (field === dataLocation && value !== inside) isExternal = true
     if (field !== externalData || content === undefined) continue
     const parts = [...fieldsOf(content)].map((part) => ({ field: part.field, text: part.content?.toString() ?? '' }))
     if (!parts.some((part) => part.field === entryKey && part.text === 'location')) continue

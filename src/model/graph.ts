@@ -19,8 +19,20 @@ export interface GraphFacts {
   readonly externalData: readonly string[]
 }
 
-/** How often nodes of each operator stand in one body: that of the graphs, or of a function. */
-type Body = Map<string, number>
+/** What a node calls: an operator or a function, and of several functions of that name one. */
+interface Called {
+  /** Empty for the default one. */
+  readonly domain: string
+  readonly type: string
+  readonly overload: string
+}
+
+interface Calls extends Called {
+  readonly times: number
+}
+
+/** What nodes of one body call, that of the graphs or of a function. */
+type Body = Map<string, Calls>
 
 const maxProducerUnits = 256
 
@@ -47,8 +59,8 @@ export async function readGraph (model: Uint8Array): Promise<GraphFacts> {
     }
     if (kind === 'model') producer = texts(content, 2, 3).flat().join(' ').slice(0, maxProducerUnits)
     if (kind === 'opset') addOpset(opsets, content)
-    if (kind === 'function') addFunction(functions, nameOf(content, { name: 1, domain: 10, overload: 13 }), bodyOf(content))
-    if (kind === 'node') count(bodyOf(within), nameOf(content, { name: 4, domain: 7, overload: 8 }))
+    if (kind === 'function') addFunction(functions, calledIn(content, { type: 1, domain: 10, overload: 13 }), bodyOf(content))
+    if (kind === 'node') count(bodyOf(within), calledIn(content, { type: 4, domain: 7, overload: 8 }))
     if (kind === 'tensor' || kind === 'sparseTensor') largestTensor = Math.max(largestTensor, elementsOf(content, kind === 'tensor' ? 1 : 3))
     if (kind === 'tensor') for (const location of locationsOf(message)) externalData.add(location)
   }
@@ -56,47 +68,70 @@ export async function readGraph (model: Uint8Array): Promise<GraphFacts> {
   return { producer, opsets, operators: operatorsIn([...bodies.values()], functions), nodes: nodesOf(main, functions), largestTensor, externalData: [...externalData] }
 
   function bodyOf (within: Buffer | undefined): Body {
-    const body = bodies.get(within) ?? new Map<string, number>()
+    const body = bodies.get(within) ?? new Map<string, Calls>()
     bodies.set(within, body)
     return body
   }
 }
 
-function addFunction (functions: Map<string, Body>, name: string, body: Body): void {
-  if (functions.has(name)) throw malformed(`has two functions ${JSON.stringify(name)}`)
-  functions.set(name, body)
+function addFunction (functions: Map<string, Body>, called: Called, body: Body): void {
+  const key = keyOf(called)
+  if (functions.has(key)) throw malformed(`has two functions ${JSON.stringify(operatorName(called))}`)
+  functions.set(key, body)
 }
 
-function count (body: Body, name: string): void {
-  body.set(name, (body.get(name) ?? 0) + 1)
+function count (body: Body, called: Called): void {
+  const key = keyOf(called)
+  body.set(key, { ...called, times: (body.get(key)?.times ?? 0) + 1 })
 }
 
-function operatorsIn (bodies: readonly Body[], functions: ReadonlyMap<string, Body>): Body {
-  const all: Body = new Map()
-  for (const body of bodies) for (const [name, times] of body) if (!functions.has(name)) all.set(name, (all.get(name) ?? 0) + times)
+/** Joined by anything that may stand in a name, two would have one key. */
+function keyOf ({ domain, type, overload }: Called): string {
+  return JSON.stringify([domain, type, overload])
+}
+
+// Where ONNX Runtime has an operator of a function's name, it runs that and not the function.
+const runtimeDomains = /^(ai\.onnx|com\.microsoft|com\.ms|org\.pytorch)?(\.|$)/
+
+function operatorsIn (bodies: readonly Body[], functions: ReadonlyMap<string, Body>): Map<string, number> {
+  const all = new Map<string, number>()
+  for (const body of bodies) {
+    for (const [key, called] of body) {
+      if (functions.has(key) && !runtimeDomains.test(called.domain)) continue
+      const name = operatorName(called)
+      all.set(name, (all.get(name) ?? 0) + called.times)
+    }
+  }
   return all
+}
+
+/** As ONNX Runtime writes it. */
+function operatorName ({ domain, type }: Called): string {
+  // What follows the last dot is the name, or a domain could be taken for a longer one.
+  if (type.includes('.')) throw malformed(`has an operator or function named ${JSON.stringify(type)}`)
+  return domain === '' ? type : `${domain}.${type}`
 }
 
 /** A few functions that call each other twice each stand for more nodes than there is memory. */
 function nodesOf (main: Body, functions: ReadonlyMap<string, Body>): number {
   const known = new Map<string, number>()
-  const sizeOf = (body: Body): number => [...body].reduce((sum, [name, times]) => sum + times * sizeOfNode(name), 0)
-  const sizeOfNode = (name: string): number => {
-    const body = functions.get(name)
+  const sizeOf = (body: Body): number => [...body].reduce((sum, [key, { times }]) => sum + times * sizeOfNode(key), 0)
+  const sizeOfNode = (key: string): number => {
+    const body = functions.get(key)
     if (body === undefined) return 1
-    const size = known.get(name)
+    const size = known.get(key)
     if (size !== undefined) return size
     // Whoever is asked for again before this is known is in a circle.
-    known.set(name, Infinity)
+    known.set(key, Infinity)
     const found = sizeOf(body)
-    known.set(name, found)
+    known.set(key, found)
     return found
   }
   return sizeOf(main)
 }
 
 function addOpset (opsets: Map<string, number>, content: Buffer): void {
-  const [[domain = defaultDomain] = []] = texts(content, 1)
+  const domain = texts(content, 1).flat().at(-1) || defaultDomain
   const version = [...fieldsOf(content)].findLast(({ field }) => field === 2)?.value ?? 0
   opsets.set(domain, Math.max(version, opsets.get(domain) ?? 0))
 }
@@ -104,19 +139,20 @@ function addOpset (opsets: Map<string, number>, content: Buffer): void {
 /** The domain that may be left out. */
 export const defaultDomain = 'ai.onnx'
 
-/** The name of an operator or function: its domain, where it is not the default one, what it is called there, and which of several of that name it is. */
-function nameOf (content: Buffer, fields: { readonly name: number, readonly domain: number, readonly overload: number }): string {
-  const [names = [], domains = [], overloads = []] = texts(content, fields.name, fields.domain, fields.overload)
-  // Of two a reader takes the last, and another may not.
-  if (names.length !== 1 || domains.length > 1 || overloads.length > 1) throw malformed('has a node or function whose name is missing or given twice')
-  const [domain] = domains
-  return `${domain === undefined || domain === defaultDomain ? '' : `${domain}.`}${names.concat(overloads).join(':')}`
+function calledIn (content: Buffer, fields: { readonly type: number, readonly domain: number, readonly overload: number }): Called {
+  const [types = [], domains = [], overloads = []] = texts(content, fields.type, fields.domain, fields.overload)
+  const [type = ''] = types
+  const [domain = ''] = domains
+  const [overload = ''] = overloads
+  // Of two, an empty one among them, a reader takes the last, and another may not.
+  if (type === '' || types.length > 1 || domains.length > 1 || overloads.length > 1) throw malformed('has a node or function whose name is missing or given twice')
+  return { domain: domain === defaultDomain ? '' : domain, type, overload }
 }
 
-/** The texts of each of these fields; an empty one is none. */
+/** The texts of each of these fields. */
 function texts (content: Buffer, ...wanted: readonly number[]): string[][] {
   const found: string[][] = wanted.map(() => [])
-  for (const part of fieldsOf(content)) if (part.content !== undefined && part.content.length > 0) found[wanted.indexOf(part.field)]?.push(part.content.toString())
+  for (const part of fieldsOf(content)) if (part.content !== undefined) found[wanted.indexOf(part.field)]?.push(part.content.toString())
   return found
 }
 

@@ -15,10 +15,8 @@ export interface Field {
  */
 export function * fieldsOf (bytes: Buffer): Generator<Field> {
   for (let offset = 0; offset < bytes.length;) {
-    const tag = readVarint(bytes, offset)
-    const field = Math.floor(tag.value / 8)
-    const wireType = tag.value % 8
-    offset = tag.end
+    const { field, wireType, end: start } = readTag(bytes, offset)
+    offset = start
     if (wireType === 0) {
       const { value, end } = readVarint(bytes, offset)
       yield { field, value }
@@ -43,6 +41,14 @@ export function * numbersIn (content: Buffer): Generator<number> {
     yield value
     offset = end
   }
+}
+
+/** Tags are numbers of 32 bits: of a larger one, Protocol Buffers' own reader drops what is above them, and finds a field where another would find none. */
+function readTag (bytes: Buffer, offset: number): { field: number, wireType: number, end: number } {
+  const { value, end } = readVarint(bytes, offset)
+  const field = Math.floor(value / 8)
+  if (field === 0 || value >= 2 ** 32) throw malformed('has a field of a number that does not exist')
+  return { field, wireType: value % 8, end }
 }
 
 function fixedWidth (wireType: number): number {

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { InferenceSession } from 'onnxruntime-node'
 import t from 'tap'
 import { externalLocations, requireGiven } from '../../src/model/external-data.ts'
 import { addModel, bytes, externalModel, externalWeights, graph, node, number, onnx, value } from '../helpers/onnx.ts'
@@ -71,6 +72,7 @@ t.test('a tensor outside that says not where is refused', async (t) => {
   t.throws(() => externalLocations(withGraph(bytes(5, number(14, 1)))), refused)
   t.throws(() => externalLocations(withGraph(bytes(5, number(14, 1), bytes(13, bytes(1, 'offset'), bytes(2, '0'))))), refused)
   t.throws(() => externalLocations(withGraph(bytes(5, number(14, 1), number(14, 0)))), refused, 'whichever of two a reader takes')
+  t.throws(() => externalLocations(withGraph(bytes(5, number(14, 2 ** 32 + 1)))), refused, 'cut to 32 bits it is 1')
 })
 
 t.test('what is no message is refused', async (t) => {
@@ -81,6 +83,8 @@ t.test('what is no message is refused', async (t) => {
     'a number that is cut': Buffer.from([0x08, 0xff]),
     'a number of 11 bytes': Buffer.from([0x08, ...Array.from({ length: 10 }, () => 0xff), 0x01]),
     'a tag that is cut': Buffer.from([0xff]),
+    'a tag of more than 32 bits': Buffer.concat([Buffer.from([0xba, 0x80, 0x80, 0x80, 0x10]), externalModel().subarray(-1)]),
+    'a field of number 0': Buffer.from([0x02, 0x00]),
     'four bytes that are cut': Buffer.from([0x0d, 1, 2, 3]),
     'eight bytes that are cut': Buffer.from([0x09, 1, 2, 3, 4, 5, 6, 7]),
     'a group': Buffer.from([0x0b, 0x0c]),
@@ -88,6 +92,15 @@ t.test('what is no message is refused', async (t) => {
   }
   for (const [name, model] of Object.entries(cases)) t.throws(() => externalLocations(model), refused, name)
   t.same(externalLocations(Buffer.from([0x0d, 1, 2, 3, 4, 0x09, 1, 2, 3, 4, 5, 6, 7, 8])), [], 'fields of fixed width are passed over')
+})
+
+t.test('attack: a graph that the runtime finds, under a tag of more bits than it looks at', async (t) => {
+  const named = bytes(7, graph({ nodes: [node('Identity', ['x'], ['y'])], inputs: [value('x', [1])], outputs: [value('y', [1])] }))
+  const hidden = Buffer.concat([number(1, 8), bytes(8, number(2, 13)), Buffer.from([0xba, 0x80, 0x80, 0x80, 0x10]), named.subarray(1)])
+  t.throws(() => externalLocations(hidden), refused)
+  const session = await InferenceSession.create(hidden)
+  t.same(session.inputNames, ['x'])
+  await session.release()
 })
 
 t.test('messages nested without end are refused, and do not end the process', async (t) => {

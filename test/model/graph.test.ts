@@ -1,7 +1,8 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node'
 import t from 'tap'
 import { checkGraph, readGraphRules, type GraphRules } from '../../src/model/graph-rules.ts'
 import { readGraph } from '../../src/model/graph.ts'
-import { addModel, bytes, externalModel, graph, node, number, weights } from '../helpers/onnx.ts'
+import { addModel, bytes, externalModel, graph, node, number, value, weights } from '../helpers/onnx.ts'
 
 const malformed = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'model-format' }
 
@@ -57,10 +58,33 @@ t.test('what two readers could read differently is refused', async (t) => {
     'a node with two': withNodes([Buffer.concat([node('Add', [], []), bytes(4, 'Mul')])]),
     'a node of two domains': withNodes([Buffer.concat([inDomain('Add', 'one'), bytes(7, 'two')])]),
     'a node with two overloads': withNodes([Buffer.concat([node('Add', [], []), bytes(8, 'x'), bytes(8, 'y')])]),
+    'a node with an operator and then none': withNodes([Buffer.concat([node('Add', [], []), bytes(4, '')])]),
+    'a node of a domain and then of none': withNodes([Buffer.concat([inDomain('Gelu', 'com.microsoft'), bytes(7, '')])]),
+    'an operator whose name reads as one of a longer domain': withNodes([inDomain('microsoft.Gelu', 'com')]),
     'a function without a name': withNodes([], [bytes(10, 'own')]),
     'two functions of one name': withNodes([], [fn('a', 'own'), fn('a', 'own')])
   }
   for (const [name, model] of Object.entries(cases)) await t.rejects(readGraph(model), malformed, name)
+})
+
+t.test("attack: a function that has the name of one of the runtime's operators, which runs in its place", async (t) => {
+  const add = bytes(7, node('Sub', ['a', 'b'], ['c']))
+  const shadow = (name: string, domain: string, ...fields: readonly Buffer[]): Buffer => Buffer.concat([bytes(1, name), bytes(4, 'a'), bytes(4, 'b'), bytes(5, 'c'), add, bytes(9, number(2, 13)), bytes(10, domain), ...fields])
+  const call = (name: string, ...fields: readonly Buffer[]): Buffer => Buffer.concat([node(name, ['x', 'x'], ['y']), ...fields])
+  const cases = {
+    'com.microsoft.FusedMatMul': [[call('FusedMatMul', bytes(7, 'com.microsoft')), shadow('FusedMatMul', 'com.microsoft')], [call('FusedMatMul', bytes(7, 'com.microsoft')), shadow('microsoft.FusedMatMul', 'com')]],
+    MatMul: [[call('MatMul'), shadow('MatMul', '')], [call('MatMul'), shadow('MatMul', 'ai.onnx')], [call('MatMul', bytes(8, 'own')), shadow('MatMul', '', bytes(13, 'own'))]]
+  }
+  const opsets = Object.entries({ '': 13, 'com.microsoft': 1, com: 1 }).map(([domain, version]) => bytes(8, bytes(1, domain), number(2, version)))
+  for (const [operator, models] of Object.entries(cases)) {
+    for (const [caller = Buffer.of(), fn = Buffer.of()] of models) {
+      const model = Buffer.concat([number(1, 8), ...opsets, bytes(7, graph({ nodes: [caller], inputs: [value('x', [1, 1])], outputs: [value('y', [1, 1])] })), bytes(25, fn)])
+      t.same(Object.fromEntries((await readGraph(model)).operators), { [operator]: 1, Sub: 1 })
+      const session = await InferenceSession.create(model)
+      t.same((await session.run({ x: new Tensor('float32', [3], [1, 1]) })).y?.data, [9], 'a product, and no difference')
+      await session.release()
+    }
+  }
 })
 
 t.test('the largest tensor is found, whichever way its dimensions are written', async (t) => {
