@@ -59,6 +59,8 @@ async function createSession (onnx: typeof Onnx, { model, externalData }: ModelB
     return await onnx.InferenceSession.create(graph, {
       externalData: externalData.map(({ path, data }) => ({ path, data })),
       logSeverityLevel: 3,
+      // Left to guess, it would take a file in its own format, which may at the same time read as an ONNX model that asks for nothing.
+      extra: { session: { load_model_format: 'ONNX' } },
       ...(threads === undefined ? {} : { intraOpNumThreads: threads })
     })
   } finally {

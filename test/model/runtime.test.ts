@@ -1,6 +1,9 @@
 import { EventEmitter } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import type * as Onnx from 'onnxruntime-node'
 import t from 'tap'
+import { readGraph } from '../../src/model/graph.ts'
 import { answerRequests, type LoadRuntime } from '../../src/model/runtime.ts'
 import type { Datatype, Tensor } from '../../src/model/tensor.ts'
 import type { RuntimeReply, RuntimeRequest } from '../../src/model/worker-lane.ts'
@@ -72,6 +75,28 @@ t.test('the bytes of a model are given back for the next thread, or overwritten'
   t.ok(wiped.model.every((byte) => byte === 0) && wiped.externalData.every(({ data }) => data.every((byte) => byte === 0)))
   t.match(await ask({ kind: 'run', inputs: { x: { datatype: 'FP32', shape: [1, 3], data: floats(1, 2, 3) } } }), { outputs: { y: { data: new Uint8Array(floats(2, 4, 6)) } } }, 'and the model runs on')
 })
+
+t.test("attack: a model in the runtime's own format, that reads as an ONNX model without a graph", async (t) => {
+  const file = path.join(t.testdir(), 'model.ort')
+  const { InferenceSession } = await load()
+  await (await InferenceSession.create(addModel(), { optimizedModelFilePath: file, logSeverityLevel: 4, extra: { session: { save_model_format: 'ORT' } } })).release()
+  const disguised = disguise(await readFile(file))
+  t.match(await readGraph(disguised), { nodes: 0, externalData: [] })
+  await (await InferenceSession.create(disguised)).release()
+  t.match(await runtime()(creation(disguised)), { kind: 'failed', reason: 'create-failed', message: /protobuf/ })
+})
+
+/** The same model further on in a file (its offsets are relative), before it what is a place in a FlatBuffer and fields of no meaning in Protocol Buffers. */
+function disguise (model: Buffer): Buffer {
+  const head = Buffer.from([0x78, 0x00, 0x7d, 0x00])
+  const root = model.readUInt32LE(0)
+  while ((head.readUInt32LE(0) - root) % 16 !== 0) head.writeUInt8(head.readUInt8(1) + 1, 1)
+  const start = head.readUInt32LE(0) - root
+  const disguised = Buffer.concat([head, Buffer.from('ORTM'), Buffer.alloc(start - 8), model])
+  const passedOver = disguised.length - 17
+  Buffer.from([0x7a, passedOver & 0x7f | 0x80, passedOver >> 7 & 0x7f | 0x80, passedOver >> 14 & 0x7f | 0x80, passedOver >> 21]).copy(disguised, 12)
+  return disguised
+}
 
 t.test('the bytes of what is no model are overwritten too', async (t) => {
   const request = creation(Buffer.from('no model'), 'return')
