@@ -14,9 +14,10 @@ export async function makePrivateFolder (folder: string): Promise<void> {
  * Writes a whole file so that a reader, or a crash at any moment, finds the old content or the new, never a part:
  * temporary file beside it, fsync, rename, fsync of the folder.
  * @param mode permission bits, by default only the owner's (0600).
+ * @param beside what the temporary file is named after and stands beside, where it must not stand in the file's own folder.
  */
-export async function writeFileAtomic (file: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`
+export async function writeFileAtomic (file: string, data: string | Uint8Array, mode = 0o600, beside = file): Promise<void> {
+  const temporary = `${beside}.${randomBytes(6).toString('hex')}.tmp`
   try {
     const handle = await open(temporary, 'wx', mode)
     try {

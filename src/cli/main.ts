@@ -14,7 +14,7 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   'model verify': async () => (await import('./model.ts')).modelVerify,
   'model seal': async () => (await import('./model.ts')).modelSeal,
   'model open': async () => (await import('./model.ts')).modelOpen,
-  'model rewrap': async () => (await import('./model.ts')).modelRewrap,
+  'model rewrap': async () => (await import('./model-rewrap.ts')).modelRewrap,
   'model inspect': async () => (await import('./model.ts')).modelInspect,
   'model bom': async () => (await import('./model-bom.ts')).modelBom,
   'model check-bom': async () => (await import('./model-bom.ts')).modelCheckBom,

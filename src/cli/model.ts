@@ -3,7 +3,6 @@ import path from 'node:path'
 import { makePrivateFolder } from '../files.ts'
 import { inspectModel } from '../model/inspect-model.ts'
 import { openModel } from '../model/open-model.ts'
-import { rewrapModel } from '../model/rewrap-model.ts'
 import { sealModel } from '../model/seal-model.ts'
 import { signModel, type SignModelOptions } from '../model/sign-model.ts'
 import { verifyModel } from '../model/verify-model.ts'
@@ -86,18 +85,6 @@ export const modelOpen: Verb = {
     const { manifest: { name, version }, statementDigest, signer } = opened
     print(args, { name, version, statementDigest, signer, output }, `${name} ${version} opens, signed by ${describeSigner(signer)}: ${statementDigest}`)
     await opened.zero()
-    return true
-  }
-}
-
-/** Gives a sealed bundle a new set of recipients, touching `key.jwe.json` alone. */
-export const modelRewrap: Verb = {
-  usage: 'BUNDLE --key JWK… --recipient JWK… [--json]',
-  async run (words) {
-    const args = readArguments(words, { key: { type: 'string', multiple: true }, recipient: { type: 'string', multiple: true } }, ['BUNDLE'])
-    const recipients = await readKeys(args, 'recipient')
-    await rewrapModel({ directory: args.required('BUNDLE'), keys: await readKeys(args, 'key'), recipients })
-    print(args, { recipients: recipients.map(({ keyId }) => keyId) }, `now sealed for ${recipients.map(({ keyId }) => keyId).join(', ')}`)
     return true
   }
 }

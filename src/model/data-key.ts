@@ -3,7 +3,7 @@ import { flattenedDecrypt, FlattenedEncrypt } from 'jose'
 import { guardError, isGuardError, type GuardError } from '../errors.ts'
 import { optionInvalid } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
-import { maxRecipients, type KeyEnvelope, type Recipient } from './key-envelope.ts'
+import { maxRecipients, readEnvelope, type KeyEnvelope, type Recipient } from './key-envelope.ts'
 
 /**
  * Seals a data key for these key-encryption keys: a JWE whose plaintext is the 32 bytes as they are.
@@ -11,24 +11,64 @@ import { maxRecipients, type KeyEnvelope, type Recipient } from './key-envelope.
  * @throws FMG_ERR_OPTION_INVALID for no recipient, more than sixteen, or two of one name.
  */
 export async function sealDataKey (dataKey: Uint8Array, recipients: readonly KeyProvider[], associatedData: Uint8Array): Promise<string> {
-  const names = new Set(recipients.map(({ keyId }) => keyId))
-  if (recipients.length === 0 || recipients.length > maxRecipients || names.size < recipients.length) {
-    throw optionInvalid('recipients', `1 to ${maxRecipients} keys of different names`, recipients)
-  }
+  requireNames(recipients)
   const contentKey = randomBytes(32)
   try {
     const { header, ...content } = await new FlattenedEncrypt(dataKey).setProtectedHeader({ enc: 'A256GCM' })
       .setUnprotectedHeader({ alg: 'dir' }).setAdditionalAuthenticatedData(associatedData).encrypt(contentKey)
-    const wrapped = await Promise.all(recipients.map(async (recipient) => await wrapFor(recipient, contentKey, associatedData)))
-    return JSON.stringify({ ...content, recipients: wrapped })
+    return envelopeText(content, await wrapForAll(recipients, contentKey, associatedData))
   } finally {
     contentKey.fill(0)
   }
 }
 
-async function wrapFor (recipient: KeyProvider, contentKey: Uint8Array, associatedData: Uint8Array): Promise<object> {
-  const { algorithm, header, encryptedKey } = await recipient.wrap(contentKey, associatedData)
-  return { header: { ...header, alg: algorithm, kid: recipient.keyId }, encrypted_key: Buffer.from(encryptedKey).toString('base64url') }
+/** Who a data key is sealed for next. */
+export interface NextRecipients {
+  /** Those who stay, as they are in the envelope. */
+  readonly kept: readonly Recipient[]
+  readonly added: readonly KeyProvider[]
+}
+
+/**
+ * The same sealed data key with other recipients: what is sealed, and who is kept, stay as they are.
+ * Of those it is for afterwards one is shown to open it: who is added is given what was opened just now, and where nobody is, one of the
+ * keys must open it as one who is kept.
+ * @throws FMG_ERR_OPTION_INVALID as `sealDataKey` does; all that `openDataKey` throws.
+ */
+export async function rewrapDataKey (envelope: KeyEnvelope, { kept, added }: NextRecipients, keys: readonly KeyProvider[], associatedData: Uint8Array): Promise<string> {
+  requireNames([...kept, ...added])
+  requireContext(envelope, associatedData)
+  const contentKey = await unwrapWithAny(added.length > 0 ? envelope : { ...envelope, recipients: kept }, keys)
+  try {
+    const dataKey = await openContent(envelope, contentKey)
+    dataKey.fill(0)
+    return envelopeText(envelope.content, [...kept, ...await wrapForAll(added, contentKey, associatedData)])
+  } finally {
+    contentKey.fill(0)
+  }
+}
+
+function requireNames (recipients: readonly { readonly keyId: string }[]): void {
+  const names = new Set(recipients.map(({ keyId }) => keyId))
+  if (recipients.length === 0 || recipients.length > maxRecipients || names.size < recipients.length) {
+    throw optionInvalid('recipients', `1 to ${maxRecipients} keys of different names`, recipients)
+  }
+}
+
+async function wrapForAll (recipients: readonly KeyProvider[], contentKey: Uint8Array, associatedData: Uint8Array): Promise<readonly Recipient[]> {
+  return await Promise.all(recipients.map(async (key) => ({ keyId: key.keyId, ...await key.wrap(contentKey, associatedData) })))
+}
+
+/** @throws FMG_ERR_BUNDLE_INVALID for what could not be read again. */
+function envelopeText (content: object, recipients: readonly Recipient[]): string {
+  const text = JSON.stringify({
+    ...content,
+    recipients: recipients.map(({ keyId, algorithm, header, encryptedKey }) =>
+      ({ header: { ...header, alg: algorithm, kid: keyId }, encrypted_key: Buffer.from(encryptedKey).toString('base64url') }))
+  })
+  // A key's keeper has the last word on header and length; what the reader refuses must not take the place of what it reads.
+  readEnvelope(Buffer.from(text), 'the sealed data key')
+  return text
 }
 
 /**
@@ -39,13 +79,17 @@ async function wrapFor (recipient: KeyProvider, contentKey: Uint8Array, associat
  * @throws FMG_ERR_KEY_UNAVAILABLE when none of the keys it is for can be reached.
  */
 export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProvider[], associatedData: Uint8Array): Promise<Uint8Array> {
-  if (!envelope.associatedData.equals(associatedData)) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key belongs to another model', reason: 'key-of-another-model' })
+  requireContext(envelope, associatedData)
   const contentKey = await unwrapWithAny(envelope, keys)
   try {
     return await openContent(envelope, contentKey)
   } finally {
     contentKey.fill(0)
   }
+}
+
+function requireContext (envelope: KeyEnvelope, associatedData: Uint8Array): void {
+  if (!envelope.associatedData.equals(associatedData)) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key belongs to another model', reason: 'key-of-another-model' })
 }
 
 async function unwrapWithAny (envelope: KeyEnvelope, keys: readonly KeyProvider[]): Promise<Uint8Array> {

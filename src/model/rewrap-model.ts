@@ -1,36 +1,33 @@
-import path from 'node:path'
-import { writeFileAtomic } from '../files.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
-import { readBundle } from './bundle.ts'
-import { openDataKey, sealDataKey } from './data-key.ts'
-import { readSmallFile } from './folder.ts'
-import { envelopeName, keyContext, readBundleEnvelope } from './sealed-bundle.ts'
-import { readStatement } from './statement.ts'
-import { maxSignatureBytes, signatureName } from './verify-model.ts'
+import { readChange, rewrapBundle, type RecipientChange } from './rewrap-bundle.ts'
+import { lockBundles, realFolder } from './rewrap-folder.ts'
 
-export interface RewrapModelOptions {
-  /** Folder of a sealed bundle. */
+/** Which bundle, whose keys open it now, and who can from now on. */
+export type RewrapModelOptions = RecipientChange & {
+  /** Folder of a sealed bundle. Its parent must be writable too. */
   readonly directory: string
-  /** Keys, of which one opens it now. */
+  /** Keys, of which one opens it now; where nobody is added, as one who stays, which shows that it still opens. */
   readonly keys: readonly KeyProvider[]
-  /** Who can open it from now on: the whole new set, 1 to 16 keys of different names. */
-  readonly recipients: readonly KeyProvider[]
+  /** Wraps also for recipients of those names that are there already, for instance under the newer version of a key. Default: false. */
+  readonly anew?: boolean
 }
 
 /**
- * Seals a bundle's data key for a new set of recipients. Touches `key.jwe.json` alone, all of it or not at all.
+ * Seals a bundle's data key for other recipients. Touches `key.jwe.json` alone, all of it or not at all.
  * Takes nothing back from a recipient who is left out: the data key stays the same, and he may have kept it. Seal anew for that.
+ * @returns whether anything had to be changed. Where names and algorithms of recipients are as wanted, no key is asked.
  * @throws FMG_ERR_MODEL_TAMPERED, FMG_ERR_BUNDLE_INVALID, FMG_ERR_KEY_UNAVAILABLE when the data key does not open.
- * @throws FMG_ERR_OPTION_INVALID for recipients that cannot be.
+ * @throws FMG_ERR_OPTION_INVALID for recipients that cannot be, and when none would be left.
+ * @throws FMG_ERR_FILE when it is not there, cannot be written, or another process is at it.
  */
-export async function rewrapModel ({ directory, keys, recipients }: RewrapModelOptions): Promise<void> {
-  const { payload } = readBundle(await readSmallFile(directory, signatureName, maxSignatureBytes), signatureName)
-  // Not verified: the data key opens for the statement it was sealed for, and no other.
-  const context = keyContext(readStatement(payload, signatureName).digest)
-  const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, context)
+export async function rewrapModel (options: RewrapModelOptions): Promise<boolean> {
+  const { keys, anew = false } = options
+  const change = readChange(options)
+  const bundle = await realFolder(options.directory)
+  const lock = await lockBundles([bundle])
   try {
-    await writeFileAtomic(path.join(directory, envelopeName), await sealDataKey(dataKey, recipients, context), 0o644)
+    return await rewrapBundle(bundle, { ...change, keys, anew })
   } finally {
-    dataKey.fill(0)
+    await lock.release()
   }
 }

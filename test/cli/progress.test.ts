@@ -1,5 +1,5 @@
 import t from 'tap'
-import { showProgress } from '../../src/cli/progress.ts'
+import { showCount, showProgress } from '../../src/cli/progress.ts'
 
 const file = { name: 'w.bin', totalBytes: 200_000_000 }
 
@@ -33,4 +33,20 @@ t.test('of small files nothing is shown', async (t) => {
     show({ name: 'model.json', bytes: 5, totalBytes: 1_000_000 })
   }
   t.doesNotThrow(() => { showProgress('opening')({ name: 'model.json', bytes: 5, totalBytes: 5 }) })
+})
+
+t.test('of many things it is shown how many are done', async (t) => {
+  const written: string[] = []
+  let now = 0
+  const stream = { isTTY: true, write: (text: string) => written.push(text) }
+  const show = showCount('rewrapping', 'bundles', stream, () => now)
+  for (const done of [1, 2]) show({ done, total: 2 })
+  t.same(written.splice(0), ['\rrewrapping: 1 of 2 bundles\x1b[K', '\r\x1b[K'])
+  const tell = showCount('rewrapping', 'bundles', { ...stream, isTTY: false }, () => now)
+  for (const done of [1, 2, 3]) {
+    now += 5000
+    tell({ done, total: 3 })
+  }
+  t.same(written, ['rewrapping: 2 of 3 bundles\n'])
+  t.doesNotThrow(() => { showCount('rewrapping', 'bundles')({ done: 1, total: 2 }) })
 })

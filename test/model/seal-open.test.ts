@@ -271,7 +271,7 @@ t.test('rewrapping changes who can open, and the sealed key alone', async (t) =>
   t.not(newKey, oldKey)
   t.ok(await openModel({ directory, keys: [after], trust }))
   await t.rejects(openModel({ directory, keys: [before], trust }), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'no-recipient' })
-  await t.rejects(rewrapModel({ directory, keys: [before], recipients: [after] }), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'no-recipient' })
+  await t.rejects(rewrapModel({ directory, keys: [before], recipients: [after], anew: true }), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'no-recipient' })
   await t.rejects(rewrapModel({ directory, keys: [after], recipients: [] }), { code: 'FMG_ERR_OPTION_INVALID' })
   t.equal((await contents(directory))['key.jwe.json'], newKey, 'what fails changes nothing')
 })
