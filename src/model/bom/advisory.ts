@@ -42,7 +42,6 @@ export async function readAdvisories (folder: string, packages: readonly Package
     files++
     const file = path.join(entry.parentPath, entry.name)
     const text = await readFile(file, 'utf8')
-    // Most of a database is about something else: not worth parsing.
     const words = plainName(text)
     // Most of a database is about something else: not worth parsing.
     if (!names.some((name) => words.includes(name))) continue

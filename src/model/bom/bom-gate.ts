@@ -21,7 +21,7 @@ export interface BomGateOptions {
 
 /** Something about a bill of materials that whoever runs the model should know. */
 export interface BomFinding {
-  readonly kind: 'missing' | 'schema' | 'file-differs' | 'file-unsigned' | 'file-unlisted' | 'file-unchecked' | 'vulnerability'
+  readonly kind: 'missing' | 'schema' | 'file-differs' | 'file-unsigned' | 'file-unlisted' | 'file-unchecked' | 'component-unchecked' | 'vulnerability'
   /** For people. */
   readonly detail: string
   /** Of a vulnerability: the advisory's id. */
@@ -100,6 +100,9 @@ function compareFiles ({ components }: Bom, { files, hash }: Pick<Statement, 'fi
   return findings
 }
 
+// What advisories are written about. Of others, as of files and data, a bill has no package URL.
+const software: readonly string[] = ['library', 'framework']
+
 interface Named {
   readonly component: BomComponent
   readonly named: PackageName
@@ -108,9 +111,13 @@ interface Named {
 async function findVulnerabilities ({ components }: Bom, folder: string, vex: readonly string[]): Promise<readonly BomFinding[]> {
   const read = await packageReader()
   const packages = components.flatMap((component) => nameOf(component, read))
+  const unchecked = components.filter((component) => software.includes(component.type) && !packages.some((one) => one.component === component))
   const statements = (await Promise.all(vex.map(readVex))).flat()
   const advisories = await readAdvisories(folder, packages.map(({ named }) => named))
-  return packages.flatMap(({ component, named }) => advisories.flatMap((advisory) => judge(advisory, component, named, statements)))
+  return [
+    ...unchecked.map(({ name }): BomFinding => ({ kind: 'component-unchecked', detail: `${bomName} names no package URL of ${JSON.stringify(name)}, by which advisories could be found` })),
+    ...packages.flatMap(({ component, named }) => advisories.flatMap((advisory) => judge(advisory, component, named, statements)))
+  ]
 }
 
 function nameOf (component: BomComponent, read: PackageReader): readonly Named[] {

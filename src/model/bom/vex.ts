@@ -1,6 +1,6 @@
 import { readNamedFile } from '../../files.ts'
 import { guardError } from '../../errors.ts'
-import { listOf, optional, string, withDefault } from '../../options.ts'
+import { listOf, optional, optionInvalid, string, withDefault, type Reader } from '../../options.ts'
 import { isJsonObject } from '../../strict-json.ts'
 import { openObject } from '../read-part.ts'
 
@@ -15,22 +15,29 @@ export interface VexStatement {
   readonly time: number
 }
 
+/** @throws for what is no time: nothing could be the last word after it. */
+const time: Reader<number> = (value, place) => {
+  const milliseconds = Date.parse(string()(value, place))
+  if (Number.isNaN(milliseconds)) throw optionInvalid(place, 'a time', value)
+  return milliseconds
+}
+
 const openVexProduct = openObject({ '@id': optional(string()), identifiers: optional(openObject({ purl: optional(string()) })), subcomponents: optional(listOf(openObject({ '@id': optional(string()) }))) })
 const readOpenVex = openObject({
   '@context': string(/^https:\/\/openvex\.dev\/ns/, 'that of OpenVEX'),
-  timestamp: string(),
+  timestamp: time,
   statements: listOf(openObject({
     vulnerability: openObject({ name: string(), '@id': optional(string()), aliases: withDefault(listOf(string()), []) }),
     products: withDefault(listOf(openVexProduct), []),
     status: string(/^(?:not_affected|affected|fixed|under_investigation)$/, 'a status of OpenVEX'),
-    timestamp: optional(string()),
-    last_updated: optional(string())
+    timestamp: optional(time),
+    last_updated: optional(time)
   }))
 })
 
 const readCycloneDx = openObject({
   bomFormat: string(/^CycloneDX$/, 'CycloneDX'),
-  metadata: optional(openObject({ timestamp: optional(string()) })),
+  metadata: optional(openObject({ timestamp: optional(time) })),
   vulnerabilities: listOf(openObject({
     id: string(),
     references: withDefault(listOf(openObject({ id: string() })), []),
@@ -65,7 +72,7 @@ function fromOpenVex (value: unknown): readonly VexStatement[] {
       return named.filter((part) => part !== undefined)
     }),
     isHarmless: harmless.includes(status),
-    time: Date.parse(updated ?? own ?? timestamp)
+    time: updated ?? own ?? timestamp
   }))
 }
 
@@ -76,7 +83,7 @@ function fromCycloneDx (value: unknown): readonly VexStatement[] {
     // A BOM-Link names the document before the component.
     products: affects.map(({ ref }) => ref.startsWith('urn:cdx:') ? decodeURIComponent(ref.slice(ref.indexOf('#') + 1)) : ref),
     isHarmless: harmless.includes(analysis?.state ?? ''),
-    time: Date.parse(metadata?.timestamp ?? '') || 0
+    time: metadata?.timestamp ?? 0
   }))
 }
 

@@ -115,7 +115,13 @@ t.test('its packages are looked for among the advisories, and what does no harm 
   ])
   t.match(await warn(made, { vulnerabilities, vex: [path.join(folder, 'vex.json')] }), [{ advisory: 'PYSEC-2' }])
   await t.rejects(bomGate({ vulnerabilities }).check(made.bom, made.statement), { code: 'FMG_ERR_MODEL_REFUSED', message: /PYSEC-1 \(a hole\); torch is possibly/ })
-  t.match(await warn(nameless, { vulnerabilities }), [{ advisory: 'PYSEC-1' }, { advisory: 'PYSEC-2' }], 'by its package URL alone, and the version beside it')
+  t.match(await warn(nameless, { vulnerabilities }), [
+    { kind: 'component-unchecked', detail: 'bom.cdx.json names no package URL of "torch", by which advisories could be found' },
+    { kind: 'component-unchecked', detail: /of "x"/ },
+    { advisory: 'PYSEC-1' },
+    { advisory: 'PYSEC-2' }
+  ], 'by its package URL alone, and the version beside it')
+  t.same(await warn(nameless), [], 'and not where none are looked for')
 })
 
 t.test('what is given for a bill of materials must fit it', async (t) => {

@@ -44,7 +44,7 @@ t.test('CycloneDX says it by references, into its own document or another', asyn
 })
 
 t.test('a file that is neither is named', async (t) => {
-  for (const value of [{}, [], 1, { '@context': 'https://example.com' }, openVex({ vulnerability: { name: 'x' }, status: 'fine' }), { bomFormat: 'CycloneDX' }]) {
+  for (const value of [{}, [], 1, { '@context': 'https://example.com' }, openVex({ vulnerability: { name: 'x' }, status: 'fine' }), openVex({ vulnerability: { name: 'x' }, status: 'fixed', timestamp: 'lately' }), { bomFormat: 'CycloneDX' }]) {
     await t.rejects(statementsOf(t, value), { code: 'FMG_ERR_FILE', message: /vex\.json holds no statements of OpenVEX or CycloneDX/ })
   }
   await t.rejects(readVex(path.join(t.testdirName, 'nothing')), { code: 'FMG_ERR_FILE' })
