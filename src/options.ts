@@ -101,6 +101,12 @@ export function object<S extends Shape> (shape: S): Reader<ReadShape<S>> {
   }
 }
 
+/** An object of somebody else with at least these members; what else it has is not looked at. Frozen. */
+export function objectWith<S extends Shape> (shape: S): Reader<ReadShape<S>> {
+  const read = object(shape)
+  return (value, path) => read(Object.fromEntries(Object.entries(plainObject(value, path)).filter(([name]) => Object.hasOwn(shape, name))), path)
+}
+
 function plainObject (value: unknown, path: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw optionInvalid(path, 'an object', value)
   return value as Record<string, unknown>

@@ -52,6 +52,8 @@ export interface StoreAnswer {
 /** A question. `headers` may be made anew for each attempt, since signatures and tokens grow old. */
 export interface StoreQuestion extends Omit<FetchRequest, 'headers'> {
   readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>)
+  /** When a larger question that this one is part of ends, of the client's clock, if that is before this one's own end. */
+  readonly until?: number
 }
 
 /**
@@ -65,7 +67,7 @@ export type AskStore = (url: string, question?: StoreQuestion) => Promise<StoreA
 export function askStore ({ timeoutMs, maxAttempts, maxAnswerBytes, maxFailures, restMs, fetch, clock, random, pause }: ReadPatience): AskStore {
   const gate = breaker({ failures: maxFailures, everyMs: restMs, clock })
 
-  async function attempt (url: string, { headers, ...request }: StoreQuestion, milliseconds: number): Promise<StoreAnswer> {
+  async function attempt (url: string, { headers, until, ...request }: StoreQuestion, milliseconds: number): Promise<StoreAnswer> {
     const limits = { timeoutMs: Math.max(1, Math.floor(milliseconds)), maxBytes: maxAnswerBytes }
     try {
       const { status, headers: answered, read } = await boundedFetch(fetch, url, limits, { ...request, headers: typeof headers === 'function' ? headers() : headers ?? {} })
@@ -94,7 +96,7 @@ export function askStore ({ timeoutMs, maxAttempts, maxAnswerBytes, maxFailures,
   return async function ask (url, question = {}) {
     if (gate.wait() > 0) throw storeFailure('store-resting', 'not asked again yet after failing')
     try {
-      const answer = await persist(url, question, clock() + timeoutMs, maxAttempts)
+      const answer = await persist(url, question, Math.min(clock() + timeoutMs, question.until ?? Infinity), maxAttempts)
       gate.close()
       return answer
     } catch (error) {
@@ -107,6 +109,13 @@ export function askStore ({ timeoutMs, maxAttempts, maxAnswerBytes, maxFailures,
 /** That a store does not give what it is asked for. `why` goes to logs: a status or a system's own words, never what was sent or answered. */
 export function storeFailure (reason: string, why: string): GuardError {
   return guardError('FMG_ERR_KEY_UNAVAILABLE', { reason, cause: new Error(why) })
+}
+
+/** That a store does not answer this status with what it was asked for: `store-denied` (401, 403), `store-missing` (404) or `store-refused`. */
+export function statusFailure ({ status, body }: StoreAnswer): GuardError {
+  // What it says of its reasons may quote the question.
+  body.fill(0)
+  return storeFailure(status === 401 || status === 403 ? 'store-denied' : status === 404 ? 'store-missing' : 'store-refused', `status ${status}`)
 }
 
 /** `fetch failed` says nothing; what is below it does. */

@@ -1,6 +1,6 @@
 import { constants, createPrivateKey, createPublicKey, createSecretKey, privateDecrypt, publicEncrypt, type KeyObject } from 'node:crypto'
 import { guardError } from '../errors.ts'
-import { object, oneOf, optional, optionInvalid, string, type Read } from '../options.ts'
+import { object, objectWith, oneOf, optional, optionInvalid, string, type Read } from '../options.ts'
 import { unwrapUnderAes, wrapUnderAes } from './aes-key-wrap.ts'
 import { unwrapByEc, wrapForEc } from './ecdh-es.ts'
 import type { KeyProvider, WrappedKey } from './key-provider.ts'
@@ -36,7 +36,7 @@ const jwkShape = {
   x: base64url,
   y: base64url
 }
-const readJwk = object(jwkShape)
+const readJwk = objectWith(jwkShape)
 
 /**
  * Wraps and unwraps with a key held in this process: `A256KW` (32 random bytes), `RSA-OAEP-256` (2048 bits or more) or
@@ -103,7 +103,7 @@ const schemes: Readonly<Record<LocalKeyAlgorithm, Scheme>> = {
 }
 
 function fromJwk (value: object): Exclude<LocalKey, { jwk: object }> {
-  const jwk = readJwk(Object.fromEntries(Object.entries(value).filter(([name]) => Object.hasOwn(jwkShape, name))), 'jwk')
+  const jwk = readJwk(value, 'jwk')
   try {
     return { keyId: jwk.kid, algorithm: jwk.alg, key: importKey(jwk) }
   } catch {
