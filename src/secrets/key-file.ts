@@ -4,6 +4,7 @@ import { readNamedFile, readPrivateFile } from '../files.ts'
 import type { KeyProvider } from './key-provider.ts'
 import { localKey } from './local-key.ts'
 import { localSigner } from './local-signer.ts'
+import type { SecretSource } from './secret-source.ts'
 import type { Signer } from './signer.ts'
 
 /**
@@ -18,24 +19,55 @@ export async function keyFromFile (file: string): Promise<KeyProvider> {
 }
 
 /**
+ * A key-encryption key from a secret that is a JSON Web Key.
+ * @param name what the source is called, for messages.
+ * @throws FMG_ERR_FILE when it is none; FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
+ * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
+ */
+export async function keyFromSecret (source: SecretSource, name: string): Promise<KeyProvider> {
+  return localKey({ jwk: parse(name, await source.read()) })
+}
+
+/**
  * A signer from a file that holds a private key in PEM.
  * @throws FMG_ERR_FILE when it cannot be read, holds no private key, or others may read it.
  */
 export async function signerFromFile (file: string): Promise<Signer> {
-  const pem = await readPrivateFile(file)
+  return signerOf(file, await readPrivateFile(file))
+}
+
+/**
+ * A signer from a secret that is a private key in PEM.
+ * @param name what the source is called, for messages.
+ * @throws FMG_ERR_FILE when it is none.
+ * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
+ */
+export async function signerFromSecret (source: SecretSource, name: string): Promise<Signer> {
+  return signerOf(name, Buffer.from(await source.read()))
+}
+
+function signerOf (name: string, pem: Buffer): Signer {
   try {
-    return localSigner(createPrivateKey(pem))
+    return usedUp(pem, () => localSigner(createPrivateKey(pem)))
   } catch {
-    throw guardError('FMG_ERR_FILE', { detail: `${file} holds no private key of Ed25519, P-256, P-384 or P-521` })
+    throw guardError('FMG_ERR_FILE', { detail: `${name} holds no private key of Ed25519, P-256, P-384 or P-521` })
   }
 }
 
-function parse (file: string, bytes: Buffer): object {
+function usedUp<T> (bytes: Uint8Array, use: () => T): T {
   try {
-    const value: unknown = JSON.parse(bytes.toString('utf8'))
+    return use()
+  } finally {
+    bytes.fill(0)
+  }
+}
+
+function parse (name: string, bytes: Uint8Array): object {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'))
     if (typeof value === 'object' && value !== null) return value
   } catch {
     // The parser's message quotes the text, which may be a key.
   }
-  throw guardError('FMG_ERR_FILE', { detail: `${file} holds no JSON Web Key` })
+  throw guardError('FMG_ERR_FILE', { detail: `${name} holds no JSON Web Key` })
 }

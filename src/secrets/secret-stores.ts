@@ -1,39 +1,61 @@
 import { optionInvalid, type Reader } from '../options.ts'
+import { environmentSecret } from './environment-secret.ts'
 import { fileSecret } from './file-secret.ts'
-import { keyFromFile, signerFromFile } from './key-file.ts'
+import { keyFromFile, keyFromSecret, signerFromFile, signerFromSecret } from './key-file.ts'
 import type { KeyProvider } from './key-provider.ts'
 import type { SecretSource } from './secret-source.ts'
 import type { Signer } from './signer.ts'
+import { systemdCredentials } from './systemd-credentials.ts'
 
 /** Opens a key when it is needed, not before. */
 export type KeyOpener<K> = () => Promise<K>
 
 /** Where this process finds secrets and keys: turns references, a scheme and a colon and what that scheme calls the thing, into what they name. */
 export interface SecretStores {
-  /** A secret: `file:PATH`. */
+  /** A secret: `file:PATH`, `env:NAME`, `credential:NAME` of systemd. */
   readonly secret: Reader<SecretSource>
-  /** A key-encryption key: `file:PATH` of a JSON Web Key. Opening throws FMG_ERR_FILE when the file holds no such key. */
+  /** A key-encryption key: the same, holding a JSON Web Key. Opening throws FMG_ERR_FILE when it holds no such key. */
   readonly key: Reader<KeyOpener<KeyProvider>>
-  /** A key that signs: `file:PATH` of a private key in PEM. Opening throws FMG_ERR_FILE when the file holds no such key. */
+  /** A key that signs: the same, holding a private key in PEM. Opening throws FMG_ERR_FILE when it holds no such key. */
   readonly signer: Reader<KeyOpener<Signer>>
 }
 
 export interface SecretStoresOptions {
   /** Names a file by a path as references have it. Default: from the working directory. */
   readonly inFolder?: (path: string) => string
+  /** Where variables are. Default: this process's. */
+  readonly environment?: NodeJS.ProcessEnv
 }
 
 /** Stores that references find. Nothing is read or asked before what was found is used. */
-export function secretStores ({ inFolder = (path) => path }: SecretStoresOptions): SecretStores {
+export function secretStores ({ inFolder = (path) => path, environment = process.env }: SecretStoresOptions): SecretStores {
+  const credentials = systemdCredentials(environment)
+  const variables = new Map<string, SecretSource>()
+  // One source a variable: the first read takes it away.
+  const variable = (name: string): SecretSource => {
+    const source = variables.get(name) ?? environmentSecret(name, environment)
+    variables.set(name, source)
+    return source
+  }
+  const sources = { env: variable, credential: (name: string) => credentials.secret(name) }
   return {
-    secret: reference({ file: (path) => fileSecret(inFolder(path)) }),
-    key: reference({ file: (path) => async () => await keyFromFile(inFolder(path)) }),
-    signer: reference({ file: (path) => async () => await signerFromFile(inFolder(path)) })
+    secret: reference({ file: (path) => fileSecret(inFolder(path)), ...sources }),
+    key: reference({ file: (path) => async () => await keyFromFile(inFolder(path)), ...openedBy(sources, keyFromSecret) }),
+    signer: reference({ file: (path) => async () => await signerFromFile(inFolder(path)), ...openedBy(sources, signerFromSecret) })
   }
 }
 
+type Schemes<T> = Readonly<Record<string, (rest: string) => T>>
+
+function openedBy<K> (sources: Schemes<SecretSource>, open: (source: SecretSource, name: string) => Promise<K>): Schemes<KeyOpener<K>> {
+  return Object.fromEntries(Object.entries(sources).map(([scheme, sourceOf]) => [scheme, (rest: string): KeyOpener<K> => {
+    const source = sourceOf(rest)
+    return async () => await open(source, `${scheme}:${rest}`)
+  }]))
+}
+
 /** What is no reference may be the secret itself, put in its place: it is refused, and not shown. */
-function reference<T> (schemes: Readonly<Record<string, (rest: string) => T>>): Reader<T> {
+function reference<T> (schemes: Schemes<T>): Reader<T> {
   const known = Object.keys(schemes).map((name) => `${name}:…`).join(' or ')
   return (value, path) => {
     const [, name = '', rest = ''] = typeof value === 'string' ? /^([\w-]+):(\S.*)$/s.exec(value) ?? [] : []

@@ -203,7 +203,7 @@ t.test('a place is read strictly, its files beside the configuration', async (t)
     [{ cluster: [] }, 'redis.cluster must be a list of at least one'],
     [{ cluster: ['h'] }, 'redis.cluster[0] must be host:port'],
     [{ cluster: ['user:secret@h:1'] }, 'redis.cluster[0] must be host:port'],
-    [{ cluster, password: 'secret' }, 'redis.password must be file:…, got a string'],
+    [{ cluster, password: 'secret' }, 'redis.password must be file:… or '],
     [{ cluster, pasword: 'secret' }, 'redis.pasword is not an option'],
     [{ cluster, tls: { certificateFile: 'c' } }, 'redis.tls must be given certificateFile and keyFile together'],
     [{ cluster, tls: { keyFile: 'k' } }, 'redis.tls must be given certificateFile and keyFile together'],
