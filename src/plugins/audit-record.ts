@@ -4,6 +4,7 @@ import type { Decision } from '../authz/policy.ts'
 import { isGuardError } from '../errors.ts'
 import type { AuditEntry, AuditFields, Outcome } from './audit-entry.ts'
 import { judged, type Question } from './judgement.ts'
+import { provenOf } from './proven.ts'
 import { observedRefusal } from './refusal.ts'
 import { computeMsOf } from './request-work.ts'
 import { rulesOf } from './route-rules.ts'
@@ -61,13 +62,16 @@ function toMicroseconds (milliseconds: number | undefined): number | undefined {
   return milliseconds === undefined ? undefined : Math.round(milliseconds * 1000) / 1000
 }
 
-/** What the server said of the request, what a candidate policy would have decided, and all that the policy was told where it asked for that. */
-function detailOf (detail: AuditFields['detail'], { decision, [judged]: question }: FastifyRequest): AuditRecord['detail'] {
+/** What the server said of the request, what it proved of itself, what a candidate policy would have decided, and all that the policy was told where it asked for that. */
+function detailOf (detail: AuditFields['detail'], request: FastifyRequest): AuditRecord['detail'] {
+  const { decision, [judged]: question } = request
+  const proven = provenOf(request)
   const shadow = decision?.shadow
   const isFull = decision?.obligations?.record === 'full-metadata'
-  if (shadow === undefined && !isFull) return detail
+  if (shadow === undefined && proven === undefined && !isFull) return detail
   return {
     ...detail,
+    ...proven,
     ...shadow !== undefined && { shadow: { policy: shadow.policy, decision: shadow.allowed ? 'allow' : 'deny', rule: shadow.rule ?? undefined, obligations: shadow.obligations } },
     ...isFull && question && { metadata: metadataOf(question) }
   }

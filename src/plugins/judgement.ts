@@ -5,6 +5,7 @@ import type { Principal } from '../principal.ts'
 import { isInScope, scopeFor, type ScopeParts } from '../scope.ts'
 import type { Access } from './access.ts'
 import { pluginName } from './pipeline.ts'
+import { provenOf } from './proven.ts'
 import { rulesOf } from './route-rules.ts'
 
 /** What the policy is asked. */
@@ -105,7 +106,7 @@ function scopeChallenge (wanted: ScopeParts): string {
 }
 
 function contextOf (request: FastifyRequest, more: JudgeOptions['context']): Context {
-  const own = { time: Date.now(), ip: request.ip, method: request.method, tls: request.protocol === 'https' }
+  const own = { ...provenOf(request), time: Date.now(), ip: request.ip, method: request.method, tls: request.protocol === 'https' }
   return more === undefined ? own : { ...more(request), ...own }
 }
 

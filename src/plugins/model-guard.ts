@@ -12,6 +12,7 @@ import { refuseInsecureListener, type allowPlaintext } from './listener.ts'
 import { models, type ModelsOptions } from './models.ts'
 import { rateLimit, type RateLimitOptions } from './rate-limit.ts'
 import { readMode, type Mode } from './refusal.ts'
+import { verifySignedUpload, type SignedUploadOptions } from './signed-upload.ts'
 
 /** The whole guard. What is left out does not happen; who may do what is never left out. */
 export interface ModelGuardOptions {
@@ -24,6 +25,8 @@ export interface ModelGuardOptions {
   /** Where requests in flight are counted, under the tiers of `rateLimit`, which must be given with it. */
   readonly concurrency?: Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>
   readonly models?: ModelsOptions
+  /** Requests with a body must be signed by a key that is known, but for routes that say `upload: 'unsigned'`. */
+  readonly signedUploads?: Omit<SignedUploadOptions, 'mode'>
   /** `observe`: everything is decided and recorded, nothing refused. Default `enforce`. */
   readonly mode?: Mode
   /** @deprecated Credentials and models in the clear: only behind a proxy that ends TLS on this very network. */
@@ -43,11 +46,12 @@ const readOptions = object({
   rateLimit: optional(given<Omit<RateLimitOptions, 'mode'>>()),
   concurrency: optional(given<Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>>()),
   models: optional(given<ModelsOptions>()),
+  signedUploads: optional(given<Omit<SignedUploadOptions, 'mode'>>()),
   mode: readMode
 })
 
 /**
- * Registers audit, models, authenticate, anomaly, rateLimit, authorize and concurrency in the order in which their hooks must run,
+ * Registers audit, models, authenticate, anomaly, rateLimit, verifySignedUpload, authorize and concurrency in the order in which their hooks must run,
  * for the scope it is registered in and everything below.
  */
 export const modelGuard = fp(async function modelGuard (app: FastifyInstance, options: ModelGuardOptions): Promise<void> {
@@ -57,6 +61,7 @@ export const modelGuard = fp(async function modelGuard (app: FastifyInstance, op
   await app.register(authenticate, { ...parts.authenticate, mode })
   if (parts.anomaly !== undefined) await app.register(anomaly, { ...parts.anomaly, mode })
   if (parts.rateLimit !== undefined) await app.register(rateLimit, { ...parts.rateLimit, mode })
+  if (parts.signedUploads !== undefined) await app.register(verifySignedUpload, { ...parts.signedUploads, mode })
   await app.register(authorize, { ...parts.authorize, mode })
   if (parts.concurrency !== undefined) await app.register(concurrency, { ...tiersOf(parts.rateLimit), ...parts.concurrency, mode })
   guardUnknownPaths(app)
