@@ -104,7 +104,7 @@ function normalAuthority (scheme: string, authority: string): string {
 }
 
 /** Section 2.2.8. A parameter that comes twice cannot be signed by its name. */
-function queryParameter (search: string, parameters: Parameters): string {
+function queryParameter (search: string, parameters: ReadonlyMap<string, unknown>): string {
   const name = parameters.get('name')
   if (typeof name !== 'string' || parameters.size > 1) throw badUpload('component-parameter')
   const values = Array.from(new URLSearchParams(search)).filter(([key]) => formEncoded(key) === name).map(([, value]) => value)
