@@ -48,6 +48,33 @@ t.test('a server whose keys are elsewhere makes none of them, and seals, signs a
   t.match(await verifyLog({ directory: data.audit, verifierKey: (await readFile(data.verifierKey, 'utf8')).trim() }), { ok: true })
 })
 
+t.test('a pepper comes from the environment or is a credential of systemd; so do keys', async (t) => {
+  const folder = await keysElsewhere(t)
+  const inVault = (name: string): string => path.join(folder, 'vault', name)
+  const pepper = await readFile(inVault('pepper'), 'utf8')
+  t.teardown(() => {
+    delete process.env['GUARD_PEPPER']
+    delete process.env['GUARD_KEY']
+    delete process.env['CREDENTIALS_DIRECTORY']
+  })
+  process.env['CREDENTIALS_DIRECTORY'] = path.join(folder, 'vault')
+  let admin = ''
+  for (const [place, key] of [['env:GUARD_PEPPER', 'env:GUARD_KEY'], ['credential:pepper', 'credential:new.jwk']] as const) {
+    process.env['GUARD_PEPPER'] = pepper
+    process.env['GUARD_KEY'] = await readFile(inVault('new.jwk'), 'utf8')
+    await writeFile(path.join(folder, 'guard.yaml'), `{ listen: { port: 0 }, data: data, keys: { pepper: '${place}' }, audit: { signer: 'credential:log.pem' }, models: { keys: ['${key}'] } }`)
+    const { app, url, data, firstKeys } = await start(folder)
+    admin ||= firstKeys?.admin ?? ''
+    t.equal((await fetch(`${url}/admin/keys`, { headers: { 'x-api-key': admin } })).status, 200, place)
+    await stopServer(app)
+    for (const file of [data.pepper, data.logKey, data.modelWrappingKey]) t.notOk(existsSync(file), file)
+    t.same(['GUARD_PEPPER', 'GUARD_KEY'].filter((name) => name in process.env), place.startsWith('env:') ? [] : ['GUARD_PEPPER', 'GUARD_KEY'], 'what was taken is gone, and nothing else')
+  }
+  delete process.env['GUARD_PEPPER']
+  await writeFile(path.join(folder, 'guard.yaml'), "{ data: data, keys: { pepper: 'env:GUARD_PEPPER' } }")
+  await t.rejects(start(folder), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'secret-environment' })
+})
+
 t.test('a key that others may read, or that is none, does not let it start, and is not shown', async (t) => {
   const folder = await keysElsewhere(t)
   const inVault = (name: string): string => path.join(folder, 'vault', name)
