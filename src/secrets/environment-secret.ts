@@ -1,5 +1,5 @@
 import { optionInvalid } from '../options.ts'
-import { secretUnavailable } from './secret-unavailable.ts'
+import { storeFailure } from './ask-store.ts'
 import type { SecretSource } from './secret-source.ts'
 
 /**
@@ -25,9 +25,9 @@ export function environmentSecret (name: string, environment: NodeJS.ProcessEnv 
 
 function take (name: string, environment: NodeJS.ProcessEnv): Buffer {
   const text = Object.hasOwn(environment, name) ? environment[name] : undefined
-  if (text === undefined || text === '') throw secretUnavailable('secret-environment', `the environment variable ${name} is not set, or empty, or was taken before`)
+  if (text === undefined || text === '') throw storeFailure('secret-environment', `the environment variable ${name} is not set, or empty, or was taken before`)
   // What is no UTF-8 becomes U+FFFD on its way here, many secrets one.
-  if (text.includes('\ufffd')) throw secretUnavailable('secret-environment', `the environment variable ${name} is not in UTF-8`)
+  if (text.includes('\ufffd')) throw storeFailure('secret-environment', `the environment variable ${name} is not in UTF-8`)
   Reflect.deleteProperty(environment, name)
   return Buffer.from(text)
 }

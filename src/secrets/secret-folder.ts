@@ -3,8 +3,8 @@ import { lstat, open, realpath, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { followFile } from '../followed-file.ts'
 import { optionInvalid } from '../options.ts'
+import { storeFailure } from './ask-store.ts'
 import type { SecretSource } from './secret-source.ts'
-import { secretUnavailable } from './secret-unavailable.ts'
 
 /** Secrets that somebody else puts into a folder for this process: Docker, Kubernetes, systemd. */
 export interface SecretFolder {
@@ -100,7 +100,7 @@ async function readSecret (folder: string, file: string): Promise<Buffer> {
     if (!real.startsWith(`${await realpath(folder)}${path.sep}`)) throw new Error('it is a link that leads out of the folder')
     return await readWhole(real)
   } catch (cause) {
-    throw secretUnavailable('secret-folder', `cannot take the secret ${file}`, cause)
+    throw storeFailure('secret-folder', `the secret ${file} cannot be taken: ${String(cause)}`)
   }
 }
 

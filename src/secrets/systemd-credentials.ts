@@ -1,5 +1,5 @@
+import { storeFailure } from './ask-store.ts'
 import { secretFolder, type SecretFolder } from './secret-folder.ts'
-import { secretUnavailable } from './secret-unavailable.ts'
 
 /**
  * The credentials that systemd passes to a service (`LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredential=`; systemd.exec(5)): files in
@@ -17,7 +17,7 @@ export function systemdCredentials (environment: NodeJS.ProcessEnv = process.env
       return {
         read: async () => {
           // An empty path would be the working directory.
-          if (folder === '') throw secretUnavailable('secret-credential', `systemd passed no credential ${name}: CREDENTIALS_DIRECTORY is not set`)
+          if (folder === '') throw storeFailure('secret-credential', `systemd passed no credential ${name}: CREDENTIALS_DIRECTORY is not set`)
           return await source.read()
         }
       }
