@@ -91,6 +91,10 @@ t.test('there is no pause that would end after the time for the question', async
   await t.rejects(asked.ask(asked.url), failure('store-busy'))
   asked.now = 1
   t.equal(asked.count(), 3, 'the clock stood still')
+  const part = await asking(t, (_request, response) => { response.writeHead(503).end() })
+  await t.rejects(part.ask(part.url, { until: 120 }), failure('store-busy'))
+  await t.rejects(part.ask(part.url, { until: 40 }), failure('store-busy'))
+  t.strictSame(part.pauses, [50, 100], 'a part of a larger question ends with that')
   const late = await asking(t, (_request, response) => {
     late.now += 80
     response.writeHead(503).end()

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import type { KeyProvider } from '../../src/secrets/key-provider.ts'
+import { readVaultPath } from '../../src/secrets/vault-path.ts'
 import { vaultSecret } from '../../src/secrets/vault-secret.ts'
 import { vaultTransitKey } from '../../src/secrets/vault-transit-key.ts'
 import { vault, type Vault, type VaultOptions } from '../../src/secrets/vault.ts'
 import { handSchedule } from '../helpers/hand-schedule.ts'
+import { holdsFaults } from '../helpers/store-faults.ts'
 import { until } from '../helpers/until.ts'
-import { vaultDouble } from '../helpers/vault-double.ts'
+import { vaultDouble, type VaultDouble } from '../helpers/vault-double.ts'
 import { given, prepareVault, startVault, type PreparedVault } from '../helpers/vault.ts'
 
 const statement = Buffer.from('sha256:of a statement')
@@ -96,8 +99,8 @@ async function suite (t: Test, { url, ...place }: PreparedVault): Promise<void> 
     t.equal(await place.count(), before + 1, 'renewed, with no second login')
     await place.revokeAll()
     const none = await place.count()
-    await secret.read()
-    t.equal(await place.count(), none + 1, 'logged in again after a 403')
+    await Promise.all([secret.read(), secret.read(), secret.read()])
+    t.equal(await place.count(), none + 1, 'one that was logged in again after a 403')
     await client.close()
     t.equal(await place.count(), none)
     await t.rejects(secret.read(), failure('store-closed'))
@@ -129,6 +132,202 @@ async function suite (t: Test, { url, ...place }: PreparedVault): Promise<void> 
 }
 
 t.test('the double', async (t) => { await suite(t, await prepareVault(t, await vaultDouble(t))) })
+
+t.test('whatever goes wrong is told by a code, in time, and nothing that was sent or answered with it', async (t) => {
+  const double = await vaultDouble(t)
+  const { newToken, ...place } = await prepareVault(t, double)
+  const [token, rootToken, key] = [await newToken(3600), double.rootToken, randomBytes(32)]
+  const quick = { url: double.url, timeoutMs: 100, maxFailures: 1000 }
+  const model = (text = token, name = 'model'): KeyProvider => vaultTransitKey(clientOf(t, { ...quick, login: { token: given(text) } }), { name })
+  const wrapped = await model().wrap(key, statement)
+  const ended = vaultTransitKey(clientOf(t, { ...quick, login: { token: given(await newToken(60)) } }), { name: 'model' })
+  await ended.unwrap(wrapped, statement)
+  const revokedToken = await newToken(3600)
+  const during = (instead: VaultDouble['instead'], work: () => Promise<unknown>) => async () => {
+    double.instead = instead
+    await work().finally(() => { double.instead = undefined })
+  }
+  const unwrap = async (): Promise<unknown> => await model().unwrap(wrapped, statement)
+  const unavailable = 'FMG_ERR_KEY_UNAVAILABLE'
+  const invalid = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unwrap-failed' } as const
+  const echo = JSON.stringify({ errors: [token, key.toString('base64')], data: { plaintext: `${key.toString('base64')}!` } })
+  await holdsFaults(t, [
+    { name: 'wrong key', work: async () => await model(rootToken, 'other').unwrap(wrapped, statement), ...invalid },
+    { name: 'wrong associated data', work: async () => await model().unwrap(wrapped, Buffer.from('another')), ...invalid },
+    { name: 'what is no ciphertext', work: async () => await model().unwrap({ ...wrapped, encryptedKey: Buffer.from('vault:v1:é') }, statement), ...invalid },
+    { name: 'no such key', work: async () => await model(rootToken, 'none').wrap(key, statement), code: unavailable, reason: 'store-missing' },
+    { name: 'wrong token', work: async () => await model('hvs.none').wrap(key, statement), code: unavailable, reason: 'store-denied' },
+    { name: 'no token', work: async () => await model('two words').wrap(key, statement), code: unavailable, reason: 'secret-no-text' },
+    { name: 'no token of a pod', work: async () => await vaultSecret(clientOf(t, { ...quick, login: { kubernetes: { role: 'model-guard' } } }), 'secret/model-guard', 'pepper').read(), code: unavailable, reason: 'secret-file' },
+    { name: 'sealed', work: during(() => ({ status: 503, body: echo }), unwrap), code: unavailable, reason: 'store-busy' },
+    { name: 'slow', work: during(() => ({ status: 0, body: '' }), unwrap), code: unavailable, reason: 'store-slow' },
+    { name: 'slow after the login', work: during((path) => path.startsWith('transit') ? { status: 0, body: '' } : undefined, unwrap), code: unavailable, reason: 'store-slow' },
+    { name: 'garbage', work: during(() => ({ status: 200, body: `<${echo}` }), unwrap), code: unavailable, reason: 'store-garbage' },
+    { name: 'garbage of a key', work: during((path) => path.startsWith('transit') ? { status: 200, body: echo } : undefined, unwrap), code: unavailable, reason: 'store-garbage' },
+    { name: 'another status', work: during(() => ({ status: 412, body: echo }), unwrap), code: unavailable, reason: 'store-refused' },
+    {
+      name: 'revoked token',
+      work: async () => {
+        const revoked = model(revokedToken)
+        await revoked.unwrap(wrapped, statement)
+        await place.revokeAll()
+        await revoked.unwrap(wrapped, statement)
+      },
+      code: unavailable,
+      reason: 'store-denied'
+    },
+    {
+      name: 'expired token',
+      work: async () => {
+        double.ahead += 61_000
+        await ended.unwrap(wrapped, statement)
+      },
+      code: unavailable,
+      reason: 'store-denied'
+    },
+    {
+      name: 'down',
+      work: async () => {
+        double.stop()
+        await unwrap()
+      },
+      code: unavailable,
+      reason: 'store-unreachable'
+    }
+  ], [token, revokedToken, rootToken, key, 'sesame', Buffer.from(wrapped.encryptedKey).toString()])
+})
+
+interface Kept {
+  readonly hand: ReturnType<typeof handSchedule>
+  readonly double: VaultDouble
+  readonly place: PreparedVault
+  readonly read: () => Promise<unknown>
+  readonly close: () => Promise<void>
+  /** Lets time pass here and there. */
+  readonly pass: (milliseconds: number) => void
+  /** Runs what is due, until as much waits again. */
+  readonly refresh: () => Promise<void>
+  /** What was asked since the last time. */
+  readonly asked: () => readonly string[]
+}
+
+/** A client of the double, whose time both share. */
+async function keeping (t: Test, login: (place: PreparedVault) => Promise<VaultOptions['login']>): Promise<Kept> {
+  const [double, hand] = [await vaultDouble(t), handSchedule()]
+  const place = await prepareVault(t, double)
+  let now = 0
+  const client = clientOf(t, { url: double.url, login: await login(place), later: hand.schedule, clock: () => now, maxAttempts: 1 })
+  const secret = vaultSecret(client, 'secret/model-guard', 'pepper')
+  await secret.read()
+  double.asked.length = 0
+  return {
+    hand,
+    double,
+    place,
+    read: async () => await secret.read(),
+    close: async () => { await client.close() },
+    pass (milliseconds) {
+      now += milliseconds
+      double.ahead += milliseconds
+    },
+    refresh: async () => {
+      hand.run()
+      await until(() => hand.delays.length === 1)
+    },
+    asked: () => double.asked.splice(0)
+  }
+}
+
+const appRoleOf = async (place: PreparedVault): Promise<VaultOptions['login']> => ({ appRole: { roleId: place.roleId, secretId: given(await place.newSecretId()) } })
+
+t.test('a token that is renewed as long as it can be is replaced before it ends', async (t) => {
+  const kept = await keeping(t, appRoleOf)
+  for (const [passed, asked, nextMs] of [[2_400_000, 'renew-self', 2_400_000], [2_400_000, 'renew-self', 1_599_000], [1_599_000, 'login', 2_400_000]] as const) {
+    kept.pass(passed)
+    await kept.refresh()
+    t.match(kept.asked(), [new RegExp(`POST auth/.*/${asked}$`)])
+    t.ok(Math.abs((kept.hand.delays[0] ?? 0) - nextMs) < 2000, `${kept.hand.delays[0] ?? 0}`)
+  }
+  await kept.read()
+  t.strictSame(kept.asked(), ['GET secret/data/model-guard'])
+})
+
+t.test('a renewal that fails is tried again while the token lives, and nobody is told but who asks after that', async (t) => {
+  const kept = await keeping(t, appRoleOf)
+  kept.double.instead = () => ({ status: 500, body: '' })
+  kept.pass(2_400_000)
+  await kept.refresh()
+  t.strictSame(kept.hand.delays, [800_000])
+  kept.double.instead = undefined
+  await kept.read()
+  kept.double.instead = () => ({ status: 500, body: '' })
+  kept.pass(1_200_000)
+  kept.hand.run()
+  await t.rejects(kept.read(), failure('store-busy'))
+  t.strictSame(kept.hand.delays, [])
+  kept.double.instead = undefined
+  await kept.read()
+  t.match(kept.asked().slice(-2), ['POST auth/approle/login', 'GET secret/data/model-guard'])
+})
+
+t.test('a token that ended is not sent, and one that is not renewed any more is asked for again', async (t) => {
+  const kept = await keeping(t, appRoleOf)
+  kept.pass(3_600_000)
+  await kept.read()
+  t.strictSame(kept.asked(), ['POST auth/approle/login', 'GET secret/data/model-guard'])
+  await kept.place.revokeAll()
+  kept.asked()
+  await kept.refresh()
+  t.strictSame(kept.asked(), ['POST auth/token/renew-self', 'POST auth/approle/login'])
+  const fixed = await keeping(t, async (place) => ({ token: given(await place.newToken(60, { renewable: false })) }))
+  await fixed.refresh()
+  t.strictSame(fixed.asked(), ['GET auth/token/lookup-self'], 'it is read again, where a new one may be')
+})
+
+t.test('what a policy does not allow leads to no further login', async (t) => {
+  const kept = await keeping(t, async (place) => ({ token: given(await place.newToken(3600)) }))
+  const client = clientOf(t, { url: kept.double.url, login: await appRoleOf(kept.place) })
+  for (let i = 0; i < 2; i++) await t.rejects(vaultSecret(client, 'secret/other', 'x').read(), failure('store-denied'))
+  t.strictSame(kept.asked().filter((asked) => asked.endsWith('login')), ['POST auth/approle/login'])
+})
+
+t.test('a client that is closed while it logs in revokes what it got, and closes where there is nobody to tell', async (t) => {
+  const kept = await keeping(t, appRoleOf)
+  const count = await kept.place.count()
+  const client = vault({ url: kept.double.url, login: await appRoleOf(kept.place) })
+  // Whether it is answered is up to which of the two comes first.
+  await Promise.allSettled([client.ask('secret/data/model-guard'), client.close()])
+  t.equal(await kept.place.count(), count)
+  kept.double.stop()
+  await kept.close()
+  t.strictSame(kept.hand.delays, [])
+})
+
+t.test('a namespace is named in each question', async (t) => {
+  const double = await vaultDouble(t, 'team/models')
+  const ask = async (namespace?: string): Promise<number> => (await clientOf(t, { url: `${double.url}/`, namespace, login: { token: given(double.rootToken) } }).ask('auth/token/accessors?list=true')).status
+  t.strictSame([await ask('team/models'), await ask('team'), await ask()], [200, 403, 403])
+})
+
+t.test('what is no client, path or name is refused before anybody is asked', async (t) => {
+  const login = { token: given('t') }
+  const wrong: readonly (readonly [detail: RegExp, work: () => unknown])[] = [
+    [/vault\.url must be an https URL/, () => vault({ url: 'http://vault.example', login })],
+    [/vault\.login must be exactly one of/, () => vault({ url: 'https://vault.example', login: {} })],
+    [/vault\.login must be exactly one of/, () => vault({ url: 'https://vault.example', login: { ...login, jwt: { role: 'r', token: given('t') } } })],
+    [/vault\.namespace/, () => vault({ url: 'https://vault.example', login, namespace: 'a\r\nb: c' })],
+    [/mount must be names/, () => vault({ url: 'https://vault.example', login: { jwt: { role: 'r', token: given('t'), mount: '../sys' } } })],
+    ...['secret', 'secret/', '/x', 'secret/../sys', 'secret/./x', 'secret//x', 'secret/\ud800'].map((path) =>
+      [/path of a secret must be/, () => vaultSecret(vault({ url: 'https://vault.example', login }), path, 'x')] as const),
+    [/member of a secret/, () => vaultSecret(vault({ url: 'https://vault.example', login }), 'secret/x', '')],
+    [/key\.name must be/, () => vaultTransitKey(vault({ url: 'https://vault.example', login }), { name: '..' })]
+  ]
+  for (const [message, work] of wrong) t.throws(work, { code: 'FMG_ERR_OPTION_INVALID', message })
+  const key = vaultTransitKey(vault({ url: 'https://vault.example', login }), { mount: 'a/b', name: 'c d', keyId: 'mine' })
+  t.equal(key.keyId, 'mine')
+  await t.rejects(key.wrap(randomBytes(31), statement), { code: 'FMG_ERR_OPTION_INVALID' })
+  t.throws(() => readVaultPath(7, 'path'), { code: 'FMG_ERR_OPTION_INVALID' })
+})
 
 t.test('a real one', async (t) => {
   const address = await startVault(t)
