@@ -137,10 +137,9 @@ t.test('whatever goes wrong is told by a code, in time, and nothing that was sen
   const double = await vaultDouble(t)
   const { newToken, ...place } = await prepareVault(t, double)
   const [token, rootToken, key] = [await newToken(3600), double.rootToken, randomBytes(32)]
-  const quick = { url: double.url, timeoutMs: 100, maxFailures: 1000 }
-  const model = (text = token, name = 'model'): KeyProvider => vaultTransitKey(clientOf(t, { ...quick, login: { token: given(text) } }), { name })
+  const model = (text = token, name = 'model', timeoutMs = 10_000): KeyProvider => vaultTransitKey(clientOf(t, { url: double.url, timeoutMs, login: { token: given(text) } }), { name })
   const wrapped = await model().wrap(key, statement)
-  const ended = vaultTransitKey(clientOf(t, { ...quick, login: { token: given(await newToken(60)) } }), { name: 'model' })
+  const ended = vaultTransitKey(clientOf(t, { url: double.url, login: { token: given(await newToken(60)) } }), { name: 'model' })
   await ended.unwrap(wrapped, statement)
   const revokedToken = await newToken(3600)
   const during = (instead: VaultDouble['instead'], work: () => Promise<unknown>) => async () => {
@@ -148,6 +147,7 @@ t.test('whatever goes wrong is told by a code, in time, and nothing that was sen
     await work().finally(() => { double.instead = undefined })
   }
   const unwrap = async (): Promise<unknown> => await model().unwrap(wrapped, statement)
+  const unwrapSoon = async (): Promise<unknown> => await model(token, 'model', 90).unwrap(wrapped, statement)
   const unavailable = 'FMG_ERR_KEY_UNAVAILABLE'
   const invalid = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unwrap-failed' } as const
   const echo = JSON.stringify({ errors: [token, key.toString('base64')], data: { plaintext: `${key.toString('base64')}!` } })
@@ -158,10 +158,10 @@ t.test('whatever goes wrong is told by a code, in time, and nothing that was sen
     { name: 'no such key', work: async () => await model(rootToken, 'none').wrap(key, statement), code: unavailable, reason: 'store-missing' },
     { name: 'wrong token', work: async () => await model('hvs.none').wrap(key, statement), code: unavailable, reason: 'store-denied' },
     { name: 'no token', work: async () => await model('two words').wrap(key, statement), code: unavailable, reason: 'secret-no-text' },
-    { name: 'no token of a pod', work: async () => await vaultSecret(clientOf(t, { ...quick, login: { kubernetes: { role: 'model-guard' } } }), 'secret/model-guard', 'pepper').read(), code: unavailable, reason: 'secret-file' },
+    { name: 'no token of a pod', work: async () => await vaultSecret(clientOf(t, { url: double.url, login: { kubernetes: { role: 'model-guard' } } }), 'secret/model-guard', 'pepper').read(), code: unavailable, reason: 'secret-file' },
     { name: 'sealed', work: during(() => ({ status: 503, body: echo }), unwrap), code: unavailable, reason: 'store-busy' },
-    { name: 'slow', work: during(() => ({ status: 0, body: '' }), unwrap), code: unavailable, reason: 'store-slow' },
-    { name: 'slow after the login', work: during((path) => path.startsWith('transit') ? { status: 0, body: '' } : undefined, unwrap), code: unavailable, reason: 'store-slow' },
+    { name: 'slow', work: during(() => ({ status: 0, body: '' }), unwrapSoon), code: unavailable, reason: 'store-slow' },
+    { name: 'slow after the login', work: during((path) => path.startsWith('transit') ? { status: 0, body: '' } : undefined, unwrapSoon), code: unavailable, reason: 'store-slow' },
     { name: 'garbage', work: during(() => ({ status: 200, body: `<${echo}` }), unwrap), code: unavailable, reason: 'store-garbage' },
     { name: 'garbage of a key', work: during((path) => path.startsWith('transit') ? { status: 200, body: echo } : undefined, unwrap), code: unavailable, reason: 'store-garbage' },
     { name: 'another status', work: during(() => ({ status: 412, body: echo }), unwrap), code: unavailable, reason: 'store-refused' },
