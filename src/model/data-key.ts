@@ -5,6 +5,9 @@ import { optionInvalid } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { maxRecipients, readEnvelope, type KeyEnvelope, type Recipient } from './key-envelope.ts'
 
+/** What a data key can be of. */
+export type BundleNoun = 'model' | 'dataset'
+
 /**
  * Seals a data key for these key-encryption keys: a JWE whose plaintext is the 32 bytes as they are.
  * @param associatedData what the key belongs to; it opens for nothing else.
@@ -35,9 +38,9 @@ export interface NextRecipients {
  * keys must open it as one who is kept.
  * @throws FMG_ERR_OPTION_INVALID as `sealDataKey` does; all that `openDataKey` throws.
  */
-export async function rewrapDataKey (envelope: KeyEnvelope, { kept, added }: NextRecipients, keys: readonly KeyProvider[], associatedData: Uint8Array): Promise<string> {
+export async function rewrapDataKey (envelope: KeyEnvelope, { kept, added }: NextRecipients, keys: readonly KeyProvider[], associatedData: Uint8Array, noun: BundleNoun = 'model'): Promise<string> {
   requireNames([...kept, ...added])
-  requireContext(envelope, associatedData)
+  requireContext(envelope, associatedData, noun)
   const contentKey = await unwrapWithAny(added.length > 0 ? envelope : { ...envelope, recipients: kept }, keys)
   try {
     const dataKey = await openContent(envelope, contentKey)
@@ -74,12 +77,13 @@ function envelopeText (content: object, recipients: readonly Recipient[]): strin
 /**
  * Opens a data key with the first of these keys it was sealed for; with the next one while a key cannot be reached.
  * The caller zeroes what it gets. jose keeps no copy, WebCrypto's own can not be reached from here.
+ * @param noun what it is to be the key of, for the message.
  * @throws FMG_ERR_MODEL_TAMPERED when it was sealed for something else, or was changed.
  * @throws FMG_ERR_BUNDLE_INVALID when it is for none of these keys, for another algorithm than the key's, or for another key of its name.
  * @throws FMG_ERR_KEY_UNAVAILABLE when none of the keys it is for can be reached.
  */
-export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProvider[], associatedData: Uint8Array): Promise<Uint8Array> {
-  requireContext(envelope, associatedData)
+export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProvider[], associatedData: Uint8Array, noun: BundleNoun = 'model'): Promise<Uint8Array> {
+  requireContext(envelope, associatedData, noun)
   const contentKey = await unwrapWithAny(envelope, keys)
   try {
     return await openContent(envelope, contentKey)
@@ -88,8 +92,8 @@ export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProv
   }
 }
 
-function requireContext (envelope: KeyEnvelope, associatedData: Uint8Array): void {
-  if (!envelope.associatedData.equals(associatedData)) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key belongs to another model', reason: 'key-of-another-model' })
+function requireContext (envelope: KeyEnvelope, associatedData: Uint8Array, noun: BundleNoun): void {
+  if (!envelope.associatedData.equals(associatedData)) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: `its data key is not that of this ${noun}`, reason: `key-of-another-${noun}` })
 }
 
 async function unwrapWithAny (envelope: KeyEnvelope, keys: readonly KeyProvider[]): Promise<Uint8Array> {

@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { exists } from '../files.ts'
+import { modelKind } from './bundle-kind.ts'
 import { readBundle, type VerificationMaterial } from './bundle.ts'
 import { listFiles, readSmallFile } from './folder.ts'
 import { envelopeName, readBundleEnvelope } from './sealed-bundle.ts'
 import { readStatement, type Statement } from './statement.ts'
-import { maxSignatureBytes, signatureName } from './verify-model.ts'
 
 /** What can be said of a model without a key. None of it is verified. */
 export interface ModelInspection {
@@ -24,8 +24,8 @@ export interface ModelInspection {
  * @throws FMG_ERR_MODEL_TAMPERED for a symbolic link in its folder.
  */
 export async function inspectModel (directory: string): Promise<ModelInspection> {
-  const { material, payload } = readBundle(await readSmallFile(directory, signatureName, maxSignatureBytes), signatureName)
-  const inspection = { statement: readStatement(payload, signatureName), claimedSigner: claimedSigner(material), files: await measure(directory) }
+  const { material, payload } = readBundle(await readSmallFile(directory, modelKind.signature, modelKind.maxSignatureBytes), modelKind.signature)
+  const inspection = { statement: readStatement(payload, modelKind.signature), claimedSigner: claimedSigner(material), files: await measure(directory) }
   if (!await exists(path.join(directory, envelopeName))) return inspection
   const { recipients } = await readBundleEnvelope(directory)
   return { ...inspection, recipients: recipients.map(({ keyId, algorithm }) => ({ keyId, algorithm })) }

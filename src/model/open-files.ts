@@ -1,19 +1,23 @@
 import { availableParallelism } from 'node:os'
-import type { SealingKey } from './cobblestone.ts'
+import { guardError } from '../errors.ts'
+import type { BundleKind } from './bundle-kind.ts'
+import { sealedBytes, type SealingKey } from './cobblestone.ts'
 import { nodeNames, partsOfBytes } from './digest.ts'
 import { withFile } from './folder.ts'
+import { maxManifestBytes } from './manifest-parts.ts'
 import { sharedMemory } from './memory.ts'
 import { startOpenThreads, type OpenThreads } from './open-threads.ts'
 import { openTogether, type LargeFile } from './open-together.ts'
 import type { OnProgress } from './progress.ts'
-import { fileContext, sealedName } from './sealed-bundle.ts'
+import { fileContext, sealedName, signedFile } from './sealed-bundle.ts'
 import { fileSource } from './sealed-source.ts'
 import { requireLength, requireParts, type SignedFile } from './signed-file.ts'
 import type { Statement } from './statement.ts'
 import { proveLength, unseal } from './unseal.ts'
 
-/** How the sealed files of a model are opened. */
+/** How the sealed files of a bundle are opened. */
 export interface FileOpening {
+  readonly kind: BundleKind
   readonly directory: string
   readonly statement: Statement
   readonly dataKey: Uint8Array
@@ -28,7 +32,7 @@ export const defaultThreads = Math.min(8, availableParallelism())
 /** Smaller files are open before threads have started. */
 const leastTogether = 64 * 1024 * 1024
 
-/** Opens the sealed files of a model: small ones in this thread, large ones in several together. */
+/** Opens the sealed files of a bundle into memory: small ones in this thread, large ones in several together. */
 export class FileOpener {
   /** The plaintext of every file, also of one that was refused: to be wiped then. */
   readonly files = new Map<string, Uint8Array>()
@@ -40,11 +44,21 @@ export class FileOpener {
   }
 
   /**
+   * Opens the manifest.
+   * @throws FMG_ERR_BUNDLE_INVALID when it is not signed for, or larger than a manifest is, before it is decrypted; else as `open` does.
+   */
+  async openManifest (): Promise<Uint8Array> {
+    const { statement, kind } = this.#opening
+    return await this.open(signedFile(statement, kind.manifest), maxManifestBytes)
+  }
+
+  /**
    * Opens a file and holds what was decrypted against what was signed.
+   * @param maxBytes of plaintext; a larger file is not decrypted.
    * @throws FMG_ERR_MODEL_TAMPERED, FMG_ERR_BUNDLE_INVALID, FMG_ERR_MODEL_FAILED
    */
-  async open (file: SignedFile): Promise<Uint8Array> {
-    return await this.#openSmall(file) ?? await this.#prove(file, async (large) => {
+  async open (file: SignedFile, maxBytes = Infinity): Promise<Uint8Array> {
+    return await this.#openSmall(file, maxBytes) ?? await this.#prove(file, async (large) => {
       await this.#openTogether([large])
       return large.proven.plain
     })
@@ -63,10 +77,11 @@ export class FileOpener {
   }
 
   /** The plaintext; `undefined` when the file is a large one. */
-  async #openSmall (file: SignedFile): Promise<Uint8Array | undefined> {
+  async #openSmall (file: SignedFile, maxBytes = Infinity): Promise<Uint8Array | undefined> {
     const { directory, statement, threads, onProgress } = this.#opening
     const { name } = file
     return await withFile(directory, sealedName(name), async ({ handle, bytes }) => {
+      if (bytes > sealedBytes(maxBytes)) throw guardError('FMG_ERR_BUNDLE_INVALID', { detail: `${name} is larger than ${maxBytes} bytes`, reason: 'too-large' })
       if (bytes >= leastTogether && threads > 0) return undefined
       const plain = await unseal(fileSource(sealedName(name), handle, bytes), this.#sealing(file))
       this.files.set(name, plain)
@@ -103,7 +118,7 @@ export class FileOpener {
   }
 
   #sealing ({ name }: SignedFile): SealingKey {
-    const { statement, dataKey } = this.#opening
-    return { key: dataKey, context: fileContext(statement.digest, name) }
+    const { kind, statement, dataKey } = this.#opening
+    return { key: dataKey, context: fileContext(kind, statement.digest, name) }
   }
 }

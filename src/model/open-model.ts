@@ -3,39 +3,21 @@ import { totalmem } from 'node:os'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { integer, withDefault } from '../options.ts'
-import type { KeyProvider } from '../secrets/key-provider.ts'
 import type { BomFinding, BomGate } from './bom/bom-gate.ts'
 import { bomName } from './bom/bom.ts'
-import { openDataKey } from './data-key.ts'
-import { listFiles, readSmallFile, requireExactly } from './folder.ts'
+import { modelKind, modelName } from './bundle-kind.ts'
 import { checkGraph, readGraphRules, type GraphRules, type ReadGraphRules } from './graph-rules.ts'
 import { readGraph, type GraphFacts } from './graph.ts'
-import { manifestName, readManifest, type Manifest } from './manifest.ts'
+import type { Manifest } from './manifest.ts'
+import { admitManifest, verifyBundle, type OpenBundleOptions } from './open-bundle.ts'
 import { defaultThreads, FileOpener } from './open-files.ts'
 import type { OnProgress } from './progress.ts'
-import { bundleNames, keyContext, modelName, readBundleEnvelope, sealedName, signedFile } from './sealed-bundle.ts'
-import { checkSignerClaims } from './signer-claims.ts'
+import { openBundleKey, sealedName, signedFile } from './sealed-bundle.ts'
 import type { Statement } from './statement.ts'
-import type { ModelSigner, Trust, VerifiedStatement } from './trust.ts'
-import { maxSignatureBytes, signatureName } from './verify-model.ts'
-import { verifyStatement } from './verify-statement.ts'
+import type { ModelSigner, VerifiedStatement } from './trust.ts'
 import { wipe } from './wipe.ts'
 
-export interface OpenModelOptions {
-  /** Folder of a sealed bundle. */
-  readonly directory: string
-  /** Keys that may open its data key; the first it was sealed for is used, the next while that one cannot be reached. */
-  readonly keys: readonly KeyProvider[]
-  readonly trust: Trust
-  /** The name asked for: a genuine bundle of another model is refused. Without it any trusted model is opened. */
-  readonly expectName?: string
-  /** The statement asked for, `sha256:<hex>`: another is refused before any key is asked for. */
-  readonly expectDigest?: string
-  /**
-   * Looks at the signed manifest before any other file is decrypted, for instance whether this version is old.
-   * What it throws refuses the model.
-   */
-  readonly admit?: ((manifest: Manifest, signer: ModelSigner) => void | Promise<void>) | undefined
+export interface OpenModelOptions extends OpenBundleOptions<Manifest> {
   /**
    * Threads that decrypt and hash large files (from 64 MiB on), 0 to 64. They run with an empty environment, as long as this takes. Default: as
    * many as there are cores, at most 8. With 0 the calling thread does it, in turns of a few milliseconds.
@@ -81,18 +63,15 @@ export interface OpenedModel {
  * @throws FMG_ERR_MODEL_FAILED when there is no memory for it, or a thread ended.
  */
 export async function openModel (options: OpenModelOptions): Promise<OpenedModel> {
-  const { directory, keys, trust, onProgress = () => undefined } = options
+  const { directory, keys, onProgress = () => undefined } = options
   const threads = readThreads(options.threads, 'openModel.threads')
   const maxBytes = readMaxBytes(options.maxBytes, 'openModel.maxBytes')
   const rules = readGraphRules(options.graph, 'openModel.graph')
-  const verified = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
+  const verified = await verifyBundle(modelKind, options)
   const { statement } = verified
-  if (options.expectDigest !== undefined && options.expectDigest !== statement.digest) throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'another model has taken its place', reason: 'another-model' })
-  for (const name of [manifestName, modelName]) signedFile(statement, name)
-  requireExactly(await listFiles(directory), bundleNames(statement))
   await requireSize(directory, statement, maxBytes)
-  const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
-  const opener = new FileOpener({ directory, statement, dataKey, threads, onProgress })
+  const dataKey = await openBundleKey(modelKind, directory, statement, keys)
+  const opener = new FileOpener({ kind: modelKind, directory, statement, dataKey, threads, onProgress })
   try {
     return await openFiles(opener, verified, { ...options, rules })
   } finally {
@@ -106,14 +85,12 @@ interface Checks extends Pick<OpenModelOptions, 'expectName' | 'admit' | 'bom'> 
   readonly rules: ReadGraphRules
 }
 
-async function openFiles (opener: FileOpener, { statement, signer, mayClaim }: VerifiedStatement, { expectName, admit, bom, rules }: Checks): Promise<OpenedModel> {
+async function openFiles (opener: FileOpener, verified: VerifiedStatement, { bom, rules, ...checks }: Checks): Promise<OpenedModel> {
   const { files } = opener
+  const { statement, signer } = verified
   const zero = async (): Promise<void> => { await wipe(...files.values()) }
   try {
-    const manifest = readManifest(await opener.open(signedFile(statement, manifestName)))
-    requireName(manifest, expectName)
-    checkSignerClaims(manifest, mayClaim)
-    await admit?.(manifest, signer)
+    const manifest = await admitManifest(modelKind, await opener.openManifest(), verified, checks)
     const bill = bom === undefined ? undefined : statement.files.find(({ name }) => name === bomName)
     const findings = await bom?.check(bill === undefined ? undefined : await opener.open(bill), statement) ?? []
     const graph = await readGraph(await opener.open(signedFile(statement, modelName)))
@@ -124,12 +101,6 @@ async function openFiles (opener: FileOpener, { statement, signer, mayClaim }: V
   } catch (error) {
     await zero()
     throw error
-  }
-}
-
-function requireName (manifest: Manifest, expected: string | undefined): void {
-  if (expected !== undefined && manifest.name !== expected) {
-    throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: `it is the model ${manifest.name}, not ${expected}`, reason: 'another-model' })
   }
 }
 

@@ -2,13 +2,13 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
+import type { BundleKind } from './bundle-kind.ts'
 import { readBundle } from './bundle.ts'
 import { rewrapDataKey, type NextRecipients } from './data-key.ts'
 import { readSmallFile } from './folder.ts'
 import type { Recipient } from './key-envelope.ts'
 import { envelopeName, keyContext, readBundleEnvelope } from './sealed-bundle.ts'
 import { readStatement } from './statement.ts'
-import { maxSignatureBytes, signatureName } from './verify-model.ts'
 
 /** Who can open from now on: the whole new set, or what is different from now. */
 export type RecipientChange = {
@@ -67,15 +67,15 @@ function isFor ({ keyId, algorithm }: Recipient, key: KeyProvider): boolean {
  * @param bundle its folder, which stands where this process may write: beside it the new file is written.
  * @returns whether anything had to be changed.
  */
-export async function rewrapBundle (bundle: string, rewrapping: Rewrapping): Promise<boolean> {
+export async function rewrapBundle (kind: BundleKind, bundle: string, rewrapping: Rewrapping): Promise<boolean> {
   const envelope = await readBundleEnvelope(bundle)
   const next = nextRecipients(envelope.recipients, rewrapping)
   if (next === undefined) return false
   if (next.kept.length + next.added.length === 0) throw invalid('the last recipient of a bundle cannot be removed')
-  const { payload } = readBundle(await readSmallFile(bundle, signatureName, maxSignatureBytes), signatureName)
+  const { payload } = readBundle(await readSmallFile(bundle, kind.signature, kind.maxSignatureBytes), kind.signature)
   // Not verified: the data key opens for the statement it was sealed for, and no other.
-  const context = keyContext(readStatement(payload, signatureName).digest)
+  const context = keyContext(kind, readStatement(payload, kind.signature).digest)
   // Not in its folder, where a file that nobody signed for keeps the model from being opened.
-  await writeFileAtomic(path.join(bundle, envelopeName), await rewrapDataKey(envelope, next, rewrapping.keys, context), 0o644, bundle)
+  await writeFileAtomic(path.join(bundle, envelopeName), await rewrapDataKey(envelope, next, rewrapping.keys, context, kind.noun), 0o644, bundle)
   return true
 }

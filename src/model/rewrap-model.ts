@@ -1,4 +1,5 @@
 import type { KeyProvider } from '../secrets/key-provider.ts'
+import { modelKind } from './bundle-kind.ts'
 import { readChange, rewrapBundle, type RecipientChange } from './rewrap-bundle.ts'
 import { lockBundles, realFolder } from './rewrap-folder.ts'
 
@@ -26,7 +27,7 @@ export async function rewrapModel (options: RewrapModelOptions): Promise<boolean
   const bundle = await realFolder(options.directory)
   const lock = await lockBundles([bundle])
   try {
-    return await rewrapBundle(bundle, { ...change, keys, anew })
+    return await rewrapBundle(modelKind, bundle, { ...change, keys, anew })
   } finally {
     await lock.release()
   }

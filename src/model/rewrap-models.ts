@@ -1,5 +1,6 @@
 import { guardError } from '../errors.ts'
 import { integer, withDefault } from '../options.ts'
+import { modelKind } from './bundle-kind.ts'
 import { nextRecipients, readChange, rewrapBundle, type Rewrapping } from './rewrap-bundle.ts'
 import { findBundles, lockBundles, realFolder } from './rewrap-folder.ts'
 import type { RewrapModelOptions } from './rewrap-model.ts'
@@ -82,7 +83,7 @@ async function rewrapAll (bundles: readonly string[], rewrapping: Rewrapping, pa
   const errors = new Map<string, unknown>()
   const rewrapOne = async (bundle: string): Promise<RewrapOutcome> => {
     try {
-      return await rewrapBundle(bundle, rewrapping) ? 'changed' : 'unchanged'
+      return await rewrapBundle(modelKind, bundle, rewrapping) ? 'changed' : 'unchanged'
     } catch (error) {
       errors.set(bundle, error)
       return 'failed'

@@ -1,34 +1,33 @@
 import { guardError } from '../errors.ts'
+import type { KeyProvider } from '../secrets/key-provider.ts'
+import type { BundleKind } from './bundle-kind.ts'
+import { openDataKey } from './data-key.ts'
 import { readSmallFile } from './folder.ts'
 import { readEnvelope, maxEnvelopeBytes, type KeyEnvelope } from './key-envelope.ts'
 import type { SignedFile } from './signed-file.ts'
 import type { Statement } from './statement.ts'
-import { signatureName } from './verify-model.ts'
-
-/** The name of the graph in a model's folder. */
-export const modelName = 'model.onnx'
 
 /** The name of the sealed data key in a bundle. */
 export const envelopeName = 'key.jwe.json'
 
-/** The name of a model's file in a bundle. */
+/** The name of a signed file in a bundle. */
 export function sealedName (name: string): string {
   return `${name}.sealed`
 }
 
-/** Everything there is in the bundle of a signed model. */
-export function bundleNames (statement: Statement): readonly string[] {
-  return [signatureName, envelopeName, ...statement.files.map(({ name }) => sealedName(name))]
+/** Everything there is in the bundle of a signed folder. */
+export function bundleNames (kind: BundleKind, statement: Statement): readonly string[] {
+  return [kind.signature, envelopeName, ...statement.files.map(({ name }) => sealedName(name))]
 }
 
-/** What the data key of a signed model is bound to. */
-export function keyContext (statementDigest: string): Buffer {
-  return Buffer.from(`fastify-model-guard/v1\nstatement:${statementDigest}`)
+/** What the data key of a signed folder is bound to. */
+export function keyContext ({ binding }: BundleKind, statementDigest: string): Buffer {
+  return Buffer.from(`${binding}:${statementDigest}`)
 }
 
-/** What a sealed file of a signed model is bound to: no file opens under another name, nor in another model. */
-export function fileContext (statementDigest: string, name: string): Buffer {
-  return Buffer.from(`fastify-model-guard/v1\nstatement:${statementDigest}\n${name}`)
+/** What a sealed file is bound to: no file opens under another name, in another bundle, nor in one of another kind. */
+export function fileContext ({ binding }: BundleKind, statementDigest: string, name: string): Buffer {
+  return Buffer.from(`${binding}:${statementDigest}\n${name}`)
 }
 
 /**
@@ -37,6 +36,14 @@ export function fileContext (statementDigest: string, name: string): Buffer {
  */
 export async function readBundleEnvelope (directory: string): Promise<KeyEnvelope> {
   return readEnvelope(await readSmallFile(directory, envelopeName, maxEnvelopeBytes), envelopeName)
+}
+
+/**
+ * The data key of a bundle, which the caller zeroes.
+ * @throws FMG_ERR_BUNDLE_INVALID, FMG_ERR_MODEL_TAMPERED, FMG_ERR_KEY_UNAVAILABLE as `openDataKey` does.
+ */
+export async function openBundleKey (kind: BundleKind, directory: string, statement: Statement, keys: readonly KeyProvider[]): Promise<Uint8Array> {
+  return await openDataKey(await readBundleEnvelope(directory), keys, keyContext(kind, statement.digest), kind.noun)
 }
 
 /**

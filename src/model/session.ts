@@ -4,7 +4,7 @@ import { functionOf, integer, object, optional, optionInvalid, withDefault } fro
 import { batching, readBatch, type BatchOptions } from './batching.ts'
 import type { OpenedModel } from './open-model.ts'
 import { afterOnClock, RunQueue, type RunQueueOptions } from './run-queue.ts'
-import { modelName } from './sealed-bundle.ts'
+import { modelName } from './bundle-kind.ts'
 import { checkInputs, type Tensor, type TensorMetadata } from './tensor.ts'
 import { wipe } from './wipe.ts'
 import { bytesOf, workerLane, type ModelBytes, type RunOutput, type WorkerLane } from './worker-lane.ts'

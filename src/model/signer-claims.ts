@@ -1,9 +1,9 @@
 import { guardError } from '../errors.ts'
 import { matchesText } from './matches-text.ts'
-import type { Manifest } from './manifest.ts'
+import type { SignedManifest } from './bundle-kind.ts'
 
 /**
- * What a signer may say of a model: for each of these members of `model.json` the texts of which it must be one; a `*` stands for any
+ * What a signer may say of a model or dataset: for each of these members of its manifest the texts of which it must be one; a `*` stands for any
  * characters. A list must consist of such texts. Of members that are not named anything may be said.
  */
 export type SignerClaims = Readonly<Record<string, readonly string[]>>
@@ -18,7 +18,7 @@ export function isLimited (mayClaim: readonly SignerClaims[]): boolean {
  * @param mayClaim what each entry that trusts the signer allows: one of them must allow all that is said.
  * @throws FMG_ERR_SIGNER_UNTRUSTED naming the first member that is missing or says something else.
  */
-export function checkSignerClaims ({ attributes, ...named }: Manifest, mayClaim: readonly SignerClaims[]): void {
+export function checkSignerClaims ({ attributes, ...named }: SignedManifest, mayClaim: readonly SignerClaims[]): void {
   const said = new Map<string, unknown>([...Object.entries(attributes), ...Object.entries(named)])
   const excess = mayClaim.map((claims) => Object.entries(claims).find(([name, allowed]) => !isAmong(said.get(name), allowed))?.[0])
   if (excess.includes(undefined)) return

@@ -3,18 +3,16 @@ import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { exists } from '../files.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
+import { modelKind } from './bundle-kind.ts'
 import { readBundle } from './bundle.ts'
-import { openDataKey } from './data-key.ts'
-import { partsOfBytes } from './digest.ts'
 import { readSmallFile } from './folder.ts'
-import { manifestName, maxManifestBytes, readManifest, type Manifest } from './manifest.ts'
+import type { Manifest } from './manifest.ts'
 import { FileOpener } from './open-files.ts'
-import { envelopeName, keyContext, readBundleEnvelope, signedFile } from './sealed-bundle.ts'
-import { requireParts } from './signed-file.ts'
+import { envelopeName, openBundleKey } from './sealed-bundle.ts'
 import { readStatement, type Statement } from './statement.ts'
 import type { ModelSigner, Trust } from './trust.ts'
-import { maxSignatureBytes, signatureName, verifyModel } from './verify-model.ts'
-import { verifyStatement } from './verify-statement.ts'
+import { readSignedManifest, verifySignature } from './verify-folder.ts'
+import { verifyModel } from './verify-model.ts'
 
 export interface TraceModelOptions {
   /** What a record names the model by: `sha256:<hex>` of its statement. */
@@ -57,7 +55,7 @@ export interface ModelTrace {
 export async function traceModel ({ digest, models, datasets = [], trust, keys = [] }: TraceModelOptions): Promise<ModelTrace> {
   const directory = await find(models, (statement) => statement.digest === digest)
   if (directory === undefined) throw guardError('FMG_ERR_MODEL_UNKNOWN', { reason: 'model-unknown' })
-  const { statement, signer } = await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
+  const { statement, signer } = await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
   const manifest = await openManifest(directory, statement, keys)
   const trainingData = await Promise.all((manifest.training_data ?? []).map(async ({ name, digest: { sha256 } }): Promise<TracedData> => ({ name, digest: sha256, found: await findData(sha256, datasets, trust) })))
   return { directory, signer, manifest, trainingData }
@@ -67,7 +65,7 @@ async function findData (digest: string, datasets: readonly string[], trust: Tru
   const directory = await find(datasets, (statement) => statement.digest === `sha256:${digest}` || statement.root === digest)
   if (directory === undefined) return undefined
   const { signer } = await isSealed(directory)
-    ? await verifyStatement(await readSmallFile(directory, signatureName, maxSignatureBytes), trust, signatureName)
+    ? await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
     : await verifyModel({ model: directory, trust })
   return { directory, signer }
 }
@@ -75,7 +73,7 @@ async function findData (digest: string, datasets: readonly string[], trust: Tru
 /** The first of these folders, or of those in them, about which this is stated; whoever stated it. */
 async function find (folders: readonly string[], isWanted: (statement: Statement) => boolean): Promise<string | undefined> {
   for (const folder of folders) {
-    for (const candidate of [folder, ...await foldersIn(folder)]) if (await exists(path.join(candidate, signatureName)) && isWanted(await statementIn(candidate))) return candidate
+    for (const candidate of [folder, ...await foldersIn(folder)]) if (await exists(path.join(candidate, modelKind.signature)) && isWanted(await statementIn(candidate))) return candidate
   }
   return undefined
 }
@@ -89,7 +87,7 @@ async function foldersIn (folder: string): Promise<readonly string[]> {
 }
 
 async function statementIn (directory: string): Promise<Statement> {
-  return readStatement(readBundle(await readSmallFile(directory, signatureName, maxSignatureBytes), signatureName).payload, signatureName)
+  return readStatement(readBundle(await readSmallFile(directory, modelKind.signature, modelKind.maxSignatureBytes), modelKind.signature).payload, modelKind.signature)
 }
 
 async function isSealed (directory: string): Promise<boolean> {
@@ -97,15 +95,10 @@ async function isSealed (directory: string): Promise<boolean> {
 }
 
 async function openManifest (directory: string, statement: Statement, keys: readonly KeyProvider[]): Promise<Manifest> {
-  const file = signedFile(statement, manifestName)
-  if (!await isSealed(directory)) {
-    const bytes = await readSmallFile(directory, manifestName, maxManifestBytes)
-    requireParts(file, await partsOfBytes(bytes, statement))
-    return readManifest(bytes)
-  }
-  const dataKey = await openDataKey(await readBundleEnvelope(directory), keys, keyContext(statement.digest))
+  if (!await isSealed(directory)) return await readSignedManifest(modelKind, directory, statement)
+  const dataKey = await openBundleKey(modelKind, directory, statement, keys)
   try {
-    return readManifest(await new FileOpener({ directory, statement, dataKey, threads: 0, onProgress: () => undefined }).open(file))
+    return modelKind.read(await new FileOpener({ kind: modelKind, directory, statement, dataKey, threads: 0, onProgress: () => undefined }).openManifest())
   } finally {
     dataKey.fill(0)
   }

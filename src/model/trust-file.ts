@@ -5,7 +5,7 @@ import { readNamedFile } from '../files.ts'
 import { listOf, object, oneOf, optional, optionInvalid, recordOf, string, withDefault, type Read, type ReadShape } from '../options.ts'
 import { parseYaml } from '../yaml-text.ts'
 import { readClaims, readName, readPublicKey, readRevoked, readSubject } from './check-trust.ts'
-import { manifestVersion } from './manifest.ts'
+import { manifestVersion } from './manifest-parts.ts'
 import type { SignerClaims } from './signer-claims.ts'
 import type { Trust, TrustedAuthority, TrustedIdentity, TrustedKey } from './trust.ts'
 

@@ -72,6 +72,6 @@ export type ModelSigner =
 export interface VerifiedStatement {
   readonly statement: Statement
   readonly signer: ModelSigner
-  /** To be held against `model.json`, once that is read: what each entry that trusts the signer allows. */
+  /** To be held against the manifest, once that is read: what each entry that trusts the signer allows. */
   readonly mayClaim: readonly SignerClaims[]
 }

@@ -1,15 +1,16 @@
 import { copyFile, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { modelKind } from '../../src/model/bundle-kind.ts'
 import { encodeForSigning } from '../../src/model/bundle.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { sealModel } from '../../src/model/seal-model.ts'
 import { signModel } from '../../src/model/sign-model.ts'
-import { rootDigest } from '../../src/model/statement.ts'
+import { readStatement, rootDigest } from '../../src/model/statement.ts'
 import { versionFloor } from '../../src/model/version-floor.ts'
 import { manifestOf, signer, trust, writeFiles } from '../helpers/models.ts'
 import { addModel, externalModel, floats } from '../helpers/onnx.ts'
-import { countingKey } from '../helpers/sealed-models.ts'
+import { countingKey, sealByHand } from '../helpers/sealed-models.ts'
 
 // Every way in which a bundle can be something else than what was signed and sealed, and what is said of it.
 
@@ -181,14 +182,8 @@ refuses('a file that ends elsewhere than its last shard is not the file', 1, {
 function resealing (change: (predicate: Predicate) => void): Change {
   return async (directory) => {
     await misSigning(change)(directory)
-    const { seal } = await import('../../src/model/cobblestone.ts')
-    const { sealDataKey } = await import('../../src/model/data-key.ts')
-    const { fileContext, keyContext } = await import('../../src/model/sealed-bundle.ts')
-    const { readStatement } = await import('../../src/model/statement.ts')
     const { digest } = readStatement(Buffer.from((await readSignature(directory)).dsseEnvelope.payload, 'base64'), 'x')
-    const dataKey = Buffer.alloc(32, 7)
-    await writeFile(at('key.jwe.json')(directory), await sealDataKey(dataKey, [key], keyContext(digest)))
-    for (const [name, content] of Object.entries(files)) await writeFile(at(`${name}.sealed`)(directory), seal([Buffer.from(content)], { key: dataKey, context: fileContext(digest, name) }))
+    await sealByHand(modelKind, directory, digest, files, key)
   }
 }
 

@@ -7,6 +7,7 @@ import { FileOpener } from '../../src/model/open-files.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import type { ModelProgress } from '../../src/model/progress.ts'
 import { sealModel } from '../../src/model/seal-model.ts'
+import { modelKind } from '../../src/model/bundle-kind.ts'
 import { fileContext } from '../../src/model/sealed-bundle.ts'
 import { startSession } from '../../src/model/session.ts'
 import { signModel } from '../../src/model/sign-model.ts'
@@ -137,8 +138,8 @@ t.test('of a large file with one changed byte nothing is left in memory', async 
 /** A large file as somebody seals it who holds the data key and not the signing key. */
 async function resealed (folder: string, statement: Statement, content: Uint8Array, dataKey: Uint8Array): Promise<FileOpener> {
   const directory = path.join(folder, 'resealed')
-  await writeFiles(directory, { 'w.bin.sealed': await collect(seal([content], { key: dataKey, context: fileContext(statement.digest, 'w.bin') })) })
-  return new FileOpener({ directory, statement, dataKey, threads: 2, onProgress: () => undefined })
+  await writeFiles(directory, { 'w.bin.sealed': await collect(seal([content], { key: dataKey, context: fileContext(modelKind, statement.digest, 'w.bin') })) })
+  return new FileOpener({ kind: modelKind, directory, statement, dataKey, threads: 2, onProgress: () => undefined })
 }
 
 t.test('a large file that a key holder sealed anew is held against the signature, before anything is opened where its length is another', async (t) => {

@@ -4,9 +4,10 @@ import { listOf, object, optional, optionInvalid, string, withDefault } from '..
 import { partsOfFile } from '../digest.ts'
 import { listFiles, readSmallFile } from '../folder.ts'
 import { readGraph, type GraphFacts } from '../graph.ts'
-import { manifestName, maxManifestBytes, readManifest, type Manifest } from '../manifest.ts'
-import { modelName } from '../sealed-bundle.ts'
-import { alwaysIgnored, signatureName } from '../verify-model.ts'
+import { modelKind, modelName } from '../bundle-kind.ts'
+import { manifestName, readManifest, type Manifest } from '../manifest.ts'
+import { maxManifestBytes } from '../manifest-parts.ts'
+import { alwaysIgnored } from '../verify-folder.ts'
 import { bomName, readBom } from './bom.ts'
 import { schemaProblem } from './bom-schema.ts'
 import { packageReader } from './package-name.ts'
@@ -82,7 +83,7 @@ async function describePackages (packages: readonly string[]): Promise<readonly 
 
 async function describeFiles (directory: string): Promise<readonly object[]> {
   const files: object[] = []
-  for (const name of await listFiles(directory, new Set([...alwaysIgnored, signatureName, bomName]))) {
+  for (const name of await listFiles(directory, new Set([...alwaysIgnored, modelKind.signature, bomName]))) {
     const [whole] = await partsOfFile(directory, name, { hash: 'sha256', shardBytes: undefined })
     files.push({ type: 'file', 'bom-ref': `file:${name}`, name, hashes: [{ alg: 'SHA-256', content: whole?.digest }] })
   }
