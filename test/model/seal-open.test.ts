@@ -4,7 +4,9 @@ import { KeyUsageFlags } from '@peculiar/asn1-x509'
 import fc from 'fast-check'
 import t from 'tap'
 import { guardError } from '../../src/errors.ts'
+import { modelKind } from '../../src/model/bundle-kind.ts'
 import { inspectModel } from '../../src/model/inspect-model.ts'
+import { maxManifestBytes } from '../../src/model/manifest-parts.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { rewrapModel } from '../../src/model/rewrap-model.ts'
 import { sealModel } from '../../src/model/seal-model.ts'
@@ -13,9 +15,9 @@ import { signModel } from '../../src/model/sign-model.ts'
 import type { Trust } from '../../src/model/trust.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
 import { issue } from '../helpers/certificates.ts'
-import { manifestOf, signedModel, signer, trust, writeFiles } from '../helpers/models.ts'
+import { manifestOf, signedModel, signer, trust, writeFiles, type Files } from '../helpers/models.ts'
 import { addModel, externalModel, floats } from '../helpers/onnx.ts'
-import { countingKey, sealedModel } from '../helpers/sealed-models.ts'
+import { countingKey, sealByHand, sealedModel } from '../helpers/sealed-models.ts'
 
 const nobody: Trust = { keys: [], authorities: [] }
 const files = { 'model.onnx': externalModel('weights/w.bin'), 'weights/w.bin': floats(1, 1, 1), 'README.md': '' }
@@ -154,22 +156,33 @@ t.test('what a key holder sealed anew is held against the signature', async (t) 
   const key = countingKey('k')
   const folder = t.testdir()
   const genuine = await signedModel(path.join(folder, 'genuine'))
-  await signedModel(path.join(folder, 'other'), { 'model.json': manifestOf({ name: 'other' }) })
-  const { seal } = await import('../../src/model/cobblestone.ts')
-  const { fileContext, keyContext } = await import('../../src/model/sealed-bundle.ts')
-  const { sealDataKey } = await import('../../src/model/data-key.ts')
   const { digest } = await signModel({ directory: genuine, signer })
-  const dataKey = Buffer.alloc(32, 7)
-  const directory = await writeFiles(path.join(folder, 'bundle'), { 'key.jwe.json': await sealDataKey(dataKey, [key], keyContext(digest)) })
+  const directory = path.join(folder, 'bundle')
+  const files = { 'model.onnx': addModel(), 'model.json': manifestOf() }
+  const sealed = async (more: Files = {}): Promise<void> => { await sealByHand(modelKind, directory, digest, { ...files, ...more }, key) }
+  await sealed({ 'model.json': manifestOf({ name: 'other' }) })
   await copyFile(path.join(genuine, 'model.sig'), path.join(directory, 'model.sig'))
-  const put = async (name: string, from: string): Promise<void> => {
-    await writeFile(path.join(directory, `${name}.sealed`), seal([await readFile(path.join(folder, from, name))], { key: dataKey, context: fileContext(digest, name) }))
-  }
-  await put('model.onnx', 'genuine')
-  await put('model.json', 'other')
   await t.rejects(openModel({ directory, keys: [key], trust }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'digest', message: /model\.json is not the file/ })
-  await put('model.json', 'genuine')
+  await sealed()
   t.ok(await openModel({ directory, keys: [key], trust }))
+})
+
+t.test('a manifest larger than one is, is not decrypted', async (t) => {
+  const key = countingKey('k')
+  const folder = t.testdir()
+  // Whoever has a public key can seal for it: the size is nobody's word until the signature is held against what was decrypted.
+  for (const [bytes, refusal] of [[maxManifestBytes, undefined], [maxManifestBytes + 1, { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'too-large', message: /model\.json is larger than 1048576 bytes/ }]] as const) {
+    const files = { 'model.onnx': addModel(), 'model.json': manifestOf({ text: '' }).replace('"text":""', `"text":"${'x'.repeat(bytes - manifestOf({ text: '' }).length)}"`) }
+    const source = await writeFiles(path.join(folder, `${bytes}-source`), files)
+    const { digest } = await signModel({ directory: source, signer })
+    const directory = await sealByHand(modelKind, path.join(folder, String(bytes)), digest, files, key)
+    await copyFile(path.join(source, 'model.sig'), path.join(directory, 'model.sig'))
+    const progress: string[] = []
+    const opened = openModel({ directory, keys: [key], trust, onProgress: ({ name }) => { progress.push(name) } })
+    if (refusal === undefined) t.equal((await opened).files.get('model.json')?.length, bytes)
+    else await t.rejects(opened, refusal)
+    t.equal(progress.includes('model.json'), refusal === undefined)
+  }
 })
 
 t.test('a genuine bundle of another model is refused before its files are decrypted', async (t) => {
