@@ -63,17 +63,27 @@ export interface OpenFile {
  * @throws FMG_ERR_BUNDLE_INVALID when it cannot be opened or is no file.
  */
 export async function withFile<T> (folder: string, name: string, use: (file: OpenFile) => Promise<T>): Promise<T> {
-  const handle = await openFile(folder, name)
+  const file = await openFile(folder, name)
   try {
-    const stats = await handle.stat()
-    if (!stats.isFile()) throw unreadable(name)
-    return await use({ handle, bytes: stats.size })
+    return await use(file)
   } finally {
-    await handle.close()
+    await file.handle.close()
   }
 }
 
-async function openFile (folder: string, name: string): Promise<FileHandle> {
+/**
+ * Opens a file of a model, which the caller closes. A symbolic link is not followed.
+ * @throws FMG_ERR_BUNDLE_INVALID when it cannot be opened or is no file.
+ */
+export async function openFile (folder: string, name: string): Promise<OpenFile> {
+  const handle = await openPath(folder, name)
+  const stats = await handle.stat()
+  if (stats.isFile()) return { handle, bytes: stats.size }
+  await handle.close()
+  throw unreadable(name)
+}
+
+async function openPath (folder: string, name: string): Promise<FileHandle> {
   try {
     // Non-blocking: a pipe put in a file's place must not hang the load.
     return await open(path.join(folder, name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

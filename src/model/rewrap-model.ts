@@ -1,5 +1,5 @@
 import type { KeyProvider } from '../secrets/key-provider.ts'
-import { modelKind } from './bundle-kind.ts'
+import { modelKind, type BundleKind } from './bundle-kind.ts'
 import { readChange, rewrapBundle, type RecipientChange } from './rewrap-bundle.ts'
 import { lockBundles, realFolder } from './rewrap-folder.ts'
 
@@ -22,12 +22,17 @@ export type RewrapModelOptions = RecipientChange & {
  * @throws FMG_ERR_FILE when it is not there, cannot be written, or another process is at it.
  */
 export async function rewrapModel (options: RewrapModelOptions): Promise<boolean> {
+  return await rewrapAlone(modelKind, options)
+}
+
+/** The same for a bundle of any kind. */
+export async function rewrapAlone (kind: BundleKind, options: RewrapModelOptions): Promise<boolean> {
   const { keys, anew = false } = options
   const change = readChange(options)
   const bundle = await realFolder(options.directory)
   const lock = await lockBundles([bundle])
   try {
-    return await rewrapBundle(modelKind, bundle, { ...change, keys, anew })
+    return await rewrapBundle(kind, bundle, { ...change, keys, anew })
   } finally {
     await lock.release()
   }

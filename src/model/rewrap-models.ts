@@ -1,10 +1,9 @@
 import { guardError } from '../errors.ts'
 import { integer, withDefault } from '../options.ts'
-import { modelKind } from './bundle-kind.ts'
 import { nextRecipients, readChange, rewrapBundle, type Rewrapping } from './rewrap-bundle.ts'
 import { findBundles, lockBundles, realFolder } from './rewrap-folder.ts'
 import type { RewrapModelOptions } from './rewrap-model.ts'
-import { readBundleEnvelope } from './sealed-bundle.ts'
+import { kindIn, readBundleEnvelope } from './sealed-bundle.ts'
 
 /** What became of one bundle. */
 export type RewrapOutcome = 'changed' | 'unchanged' | 'failed'
@@ -44,7 +43,7 @@ export interface RewrapReport {
 const readParallel = withDefault(integer({ min: 1, max: 64 }), 4)
 
 /**
- * Seals the data keys of all bundles in a folder for other recipients, as `rewrapModel` does for one. Each bundle changes wholly or not at all,
+ * Seals the data keys of all bundles in a folder, of models and of datasets, for other recipients, as `rewrapModel` does for one. Each bundle changes wholly or not at all,
  * whenever this process ends; the same call goes on where one was stopped. With `anew` it begins again, which does no harm.
  * A bundle that fails does not stop the others: the report names it.
  * @throws FMG_ERR_OPTION_INVALID before anything is changed, also when bundles are to be changed and none is sealed for a name to remove.
@@ -83,7 +82,7 @@ async function rewrapAll (bundles: readonly string[], rewrapping: Rewrapping, pa
   const errors = new Map<string, unknown>()
   const rewrapOne = async (bundle: string): Promise<RewrapOutcome> => {
     try {
-      return await rewrapBundle(modelKind, bundle, rewrapping) ? 'changed' : 'unchanged'
+      return await rewrapBundle(await kindIn(bundle), bundle, rewrapping) ? 'changed' : 'unchanged'
     } catch (error) {
       errors.set(bundle, error)
       return 'failed'

@@ -1,6 +1,8 @@
+import path from 'node:path'
 import { guardError } from '../errors.ts'
+import { exists } from '../files.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
-import type { BundleKind } from './bundle-kind.ts'
+import { datasetKind, modelKind, type BundleKind } from './bundle-kind.ts'
 import { openDataKey } from './data-key.ts'
 import { readSmallFile } from './folder.ts'
 import { readEnvelope, maxEnvelopeBytes, type KeyEnvelope } from './key-envelope.ts'
@@ -13,6 +15,11 @@ export const envelopeName = 'key.jwe.json'
 /** The name of a signed file in a bundle. */
 export function sealedName (name: string): string {
   return `${name}.sealed`
+}
+
+/** The kind that a bundle or signed folder is of by the name of its signature; a model where that tells nothing. */
+export async function kindIn (directory: string): Promise<BundleKind> {
+  return await exists(path.join(directory, datasetKind.signature)) ? datasetKind : modelKind
 }
 
 /** Everything there is in the bundle of a signed folder. */

@@ -43,13 +43,14 @@ export function openChunk ({ key, baseNonce }: ChunkKeys, sealed: Uint8Array, in
 /**
  * Opens full chunks that lie one after the other into their places in a file's plaintext.
  * @param first number of the first of them.
+ * @param origin number of the chunk that the plaintext begins with; by default that of the file.
  * @returns the number of the chunk that is not what was sealed there, where one is not.
  */
-export function openChunks (keys: ChunkKeys, sealed: Uint8Array, first: number, plain: Uint8Array): number | undefined {
+export function openChunks (keys: ChunkKeys, sealed: Uint8Array, first: number, plain: Uint8Array, origin = 0): number | undefined {
   for (let offset = 0, index = first; offset < sealed.length; offset += sealedChunkBytes, index++) {
     const opened = openChunk(keys, sealed.subarray(offset, offset + sealedChunkBytes), index)
     if (opened === undefined) return index
-    plain.set(opened, index * chunkBytes)
+    plain.set(opened, (index - origin) * chunkBytes)
     opened.fill(0)
   }
   return undefined

@@ -6,16 +6,20 @@ import { listOf, object, oneOf, optional, optionInvalid, recordOf, string, withD
 import { parseYaml } from '../yaml-text.ts'
 import { readClaims, readName, readPublicKey, readRevoked, readSubject } from './check-trust.ts'
 import { manifestVersion } from './manifest-parts.ts'
-import type { SignerClaims } from './signer-claims.ts'
 import type { Trust, TrustedAuthority, TrustedIdentity, TrustedKey } from './trust.ts'
 
 /** What a trust file says. */
 export interface TrustFile {
   /** Digest of the file's text: `sha256:<hex>`. */
   readonly id: string
+  /** Who may sign models. */
   readonly trust: Trust
+  /** Who may sign datasets: nobody who is not named for them. */
+  readonly datasetTrust: Trust
   /** By model, the lowest version that may be loaded, whatever was loaded before. */
   readonly floor: Readonly<Record<string, string>>
+  /** By dataset, the lowest version that may be used. */
+  readonly datasetFloor: Readonly<Record<string, string>>
 }
 
 const signerShape = {
@@ -28,7 +32,8 @@ const signerShape = {
   identity: optional(string()),
   issuer: optional(string()),
   trustedRoot: optional(string()),
-  models: listOf(string()),
+  models: optional(listOf(string())),
+  datasets: optional(listOf(string())),
   mayClaim: withDefault(readClaims, {})
 }
 const readSigner = object(signerShape)
@@ -39,6 +44,7 @@ const readFile = object({
   signers: listOf(readSigner),
   revoked: readRevoked,
   floor: withDefault(recordOf(manifestVersion), {}),
+  datasetFloor: withDefault(recordOf(manifestVersion), {}),
   judgeValidityAt: optional(oneOf('now', 'leaf-not-before'))
 })
 
@@ -48,7 +54,7 @@ function versionOne (value: unknown, place: string): 1 {
 }
 
 /**
- * Reads a trust file (YAML or JSON): who may sign which models, and claim what. Keys, authorities and trusted roots are named by files, relative
+ * Reads a trust file (YAML or JSON): who may sign which models and datasets, and claim what. Keys, authorities and trusted roots are named by files, relative
  * to its own folder.
  * @throws FMG_ERR_OPTION_INVALID naming the place in the file.
  * @throws FMG_ERR_FILE when it, or a file that it names, cannot be read or is not what it should be.
@@ -56,21 +62,52 @@ function versionOne (value: unknown, place: string): 1 {
 export async function readTrustFile (file: string): Promise<TrustFile> {
   const text = (await readNamedFile(file)).toString()
   const name = path.basename(file)
-  const { signers, revoked, floor, judgeValidityAt } = readFile(parseYaml(text, name), name)
-  const inFolder = (other: string): string => path.resolve(path.dirname(file), other)
+  const { signers, revoked, floor, datasetFloor, judgeValidityAt } = readFile(parseYaml(text, name), name)
+  const read: ReadSigner[] = []
+  for (const [index, entry] of signers.entries()) read.push(await readEntry(entry, `${name}.signers[${index}]`, path.dirname(file)))
+  const rest = { revoked: revokedOf(revoked), ...judgeValidityAt !== undefined && { judgeValidityAt } }
+  return Object.freeze({
+    id: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+    trust: trustIn(read, ({ models }) => models, rest),
+    datasetTrust: trustIn(read, ({ datasets }) => datasets, rest),
+    floor,
+    datasetFloor
+  })
+}
+
+/** A signer's entry, with what its files hold. */
+interface ReadSigner {
+  readonly entry: SignerEntry
+  readonly signer:
+    { readonly key: KeyObject } |
+    { readonly certificate: X509Certificate } |
+    Pick<TrustedIdentity, 'identity' | 'issuer' | 'trustedRoot'>
+}
+
+async function readEntry (entry: SignerEntry, place: string, folder: string): Promise<ReadSigner> {
+  if (entry.models === undefined && entry.datasets === undefined) throw optionInvalid(place, 'an object with models, datasets or both', entry)
+  if (Object.hasOwn(entry.mayClaim, 'name')) throw optionInvalid(`${place}.mayClaim`, 'without name, which models and datasets are for', entry.mayClaim)
+  const inFolder = (other: string): string => path.resolve(folder, other)
+  const kind = kindOf(entry, place)
+  if (kind.key !== undefined) return { entry, signer: { key: readPublicKey(await readKey(inFolder(kind.key)), `${place}.key`) } }
+  if (kind.authority !== undefined) return { entry, signer: { certificate: await readCertificate(inFolder(kind.authority)) } }
+  return { entry, signer: { identity: kind.identity, issuer: kind.issuer, trustedRoot: await readNamedFile(inFolder(kind.trustedRoot)) } }
+}
+
+/** Those signers alone who are named for anything of a kind. */
+function trustIn (read: readonly ReadSigner[], namesOf: (entry: SignerEntry) => readonly string[] | undefined, rest: Pick<Trust, 'revoked' | 'judgeValidityAt'>): Trust {
   const keys: TrustedKey[] = []
   const authorities: TrustedAuthority[] = []
   const identities: TrustedIdentity[] = []
-  for (const [index, entry] of signers.entries()) {
-    const place = `${name}.signers[${index}]`
-    const mayClaim = claimsOf(entry, place)
-    const kind = kindOf(entry, place)
-    if (kind.key !== undefined) keys.push({ key: readPublicKey(await readKey(inFolder(kind.key)), `${place}.key`), mayClaim })
-    else if (kind.authority !== undefined) authorities.push({ certificate: await readCertificate(inFolder(kind.authority)), mayClaim, ...constraintsOf(entry) })
-    else identities.push({ identity: kind.identity, issuer: kind.issuer, trustedRoot: await readNamedFile(inFolder(kind.trustedRoot)), mayClaim })
+  for (const { entry, signer } of read) {
+    const names = namesOf(entry)
+    if (names === undefined) continue
+    const mayClaim = names.includes('*') ? entry.mayClaim : { ...entry.mayClaim, name: names }
+    if ('key' in signer) keys.push({ ...signer, mayClaim })
+    else if ('certificate' in signer) authorities.push({ ...signer, mayClaim, ...constraintsOf(entry) })
+    else identities.push({ ...signer, mayClaim })
   }
-  const trust: Trust = { keys, authorities, identities, revoked: revokedOf(revoked), ...judgeValidityAt !== undefined && { judgeValidityAt } }
-  return Object.freeze({ id: `sha256:${createHash('sha256').update(text).digest('hex')}`, trust: Object.freeze(trust), floor })
+  return Object.freeze({ keys, authorities, identities, ...rest })
 }
 
 type Kind =
@@ -89,11 +126,6 @@ function kindOf (entry: SignerEntry, place: string): Kind {
   if (authority !== undefined) return { authority }
   if (identity === undefined || issuer === undefined || trustedRoot === undefined) throw optionInvalid(place, 'an object with identity, issuer and trustedRoot', entry)
   return { identity, issuer, trustedRoot }
-}
-
-function claimsOf ({ models, mayClaim }: SignerEntry, place: string): SignerClaims {
-  if (Object.hasOwn(mayClaim, 'name')) throw optionInvalid(`${place}.mayClaim`, 'without name, which models is for', mayClaim)
-  return models.includes('*') ? mayClaim : { ...mayClaim, name: models }
 }
 
 function constraintsOf ({ subject, names }: SignerEntry): Pick<TrustedAuthority, 'subject' | 'names'> {

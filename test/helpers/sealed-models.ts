@@ -30,9 +30,9 @@ export async function sealedModel (folder: string, recipients: readonly KeyProvi
   return folder
 }
 
-/** Seals what a key holder likes for somebody else's statement: nothing is checked. */
+/** Seals what a key holder likes for somebody else's statement, always under one data key: nothing is checked. */
 export async function sealByHand (kind: BundleKind, folder: string, digest: string, files: Files, key: KeyProvider): Promise<string> {
-  const dataKey = randomBytes(32)
+  const dataKey = Buffer.alloc(32, 7)
   const sealed = await Promise.all(Object.entries(files).map(async ([name, content]) => [`${name}.sealed`, await collect(seal([Buffer.from(content)], { key: dataKey, context: fileContext(kind, digest, name) }))] as const))
   return await writeFiles(folder, { 'key.jwe.json': await sealDataKey(dataKey, [key], keyContext(kind, digest)), ...Object.fromEntries(sealed) })
 }

@@ -95,7 +95,7 @@ t.test('a trust file that is wrong anywhere is refused, and where is told', asyn
     [with1('revoked: { identities: [{ identity: bob }] }')]: /identities\[0\]\.issuer/,
     [with1('floor: { fraud: 1.3 }')]: /trust\.yaml\.floor\.fraud must be a version .*, got 1\.3/,
     [with1('judgeValidityAt: never')]: /judgeValidityAt must be one of now, leaf-not-before/,
-    [signer('key: keys/ours.pub')]: /signers\[0\]\.models must be a list/,
+    [signer('key: keys/ours.pub')]: /signers\[0\] must be an object with models, datasets or both/,
     [signer('key: keys/ours.pub, models: [""]')]: /signers\[0\]\.models\[0\]/,
     [signer('models: [a]')]: /signers\[0\] must be an object with exactly one of key, authority, identity/,
     [signer('key: keys/ours.pub, authority: ca.pem, models: [a]')]: /exactly one of/,
