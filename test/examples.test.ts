@@ -36,6 +36,12 @@ t.test('a server with a model of its own answers its own curl line', async (t) =
   t.equal(await stop(), 0)
 })
 
+t.test('a signed upload is taken, and once', async (t) => {
+  const { status, stdout } = await run(process.execPath, [example('signed-upload.js'), '0'])
+  t.equal(status, 0)
+  t.match(stdout, /^uploaded \{ from: 'training' \}\nagain \{[^}]*FMG_ERR_UPLOAD_INVALID[^}]*nonce used/)
+})
+
 t.test('the reference server runs from a program', async (t) => {
   const guard = readFileSync(path.join(root, 'examples', 'reference-server', 'guard.yaml'), 'utf8')
   const file = path.join(t.testdir({ 'guard.yaml': guard.replace('port: 3000', 'port: 0') }), 'guard.yaml')
