@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
-import { flattenedDecrypt, FlattenedEncrypt } from 'jose'
+import { createDecipheriv, randomBytes } from 'node:crypto'
+import { FlattenedEncrypt } from 'jose'
 import { guardError, isGuardError, type GuardError } from '../errors.ts'
 import { optionInvalid } from '../options.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
@@ -43,7 +43,7 @@ export async function rewrapDataKey (envelope: KeyEnvelope, { kept, added }: Nex
   requireContext(envelope, associatedData, noun)
   const contentKey = await unwrapWithAny(added.length > 0 ? envelope : { ...envelope, recipients: kept }, keys)
   try {
-    const dataKey = await openContent(envelope, contentKey)
+    const dataKey = openContent(envelope, contentKey)
     dataKey.fill(0)
     return envelopeText(envelope.content, [...kept, ...await wrapForAll(added, contentKey, associatedData)])
   } finally {
@@ -76,7 +76,7 @@ function envelopeText (content: object, recipients: readonly Recipient[]): strin
 
 /**
  * Opens a data key with the first of these keys it was sealed for; with the next one while a key cannot be reached.
- * The caller zeroes what it gets. jose keeps no copy, WebCrypto's own can not be reached from here.
+ * The caller zeroes what it gets. No other copy of it or of what opened it is left in memory, as far as the keys' providers leave none.
  * @param noun what it is to be the key of, for the message.
  * @throws FMG_ERR_MODEL_TAMPERED when it was sealed for something else, or was changed.
  * @throws FMG_ERR_BUNDLE_INVALID when it is for none of these keys, for another algorithm than the key's, or for another key of its name.
@@ -86,7 +86,7 @@ export async function openDataKey (envelope: KeyEnvelope, keys: readonly KeyProv
   requireContext(envelope, associatedData, noun)
   const contentKey = await unwrapWithAny(envelope, keys)
   try {
-    return await openContent(envelope, contentKey)
+    return openContent(envelope, contentKey)
   } finally {
     contentKey.fill(0)
   }
@@ -119,16 +119,33 @@ async function unwrapWith (key: KeyProvider, { algorithm, header, encryptedKey }
   return contentKey
 }
 
-async function openContent ({ content }: KeyEnvelope, contentKey: Uint8Array): Promise<Uint8Array> {
-  let dataKey: Uint8Array
+/** RFC 7516 section 5.2, steps 14 to 16. By the system's own cipher, which overwrites its copy of the key when it is done; jose's stays until garbage is collected. */
+function openContent ({ content: { protected: header, aad, iv, ciphertext, tag } }: KeyEnvelope, contentKey: Uint8Array): Uint8Array {
+  const dataKey = decryptContent(Buffer.from(`${header}.${aad}`), decode(iv), decode(ciphertext), decode(tag), contentKey)
+  if (dataKey.length !== 32) throw invalid('its data key is not 32 bytes', 'data-key')
+  return dataKey
+}
+
+function decryptContent (associatedData: Uint8Array, iv: Uint8Array, ciphertext: Uint8Array, tag: Uint8Array, contentKey: Uint8Array): Uint8Array {
   try {
-    const allowed = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] }
-    dataKey = (await flattenedDecrypt({ ...content, header: { alg: 'dir' } }, contentKey, allowed)).plaintext
+    // RFC 7518 section 5.3: 96 bits; a tag of another length than 128 bits is refused by the cipher.
+    if (iv.length !== 12) throw new RangeError('the initialization vector is not of 96 bits')
+    const decipher = createDecipheriv('aes-256-gcm', contentKey, iv, { authTagLength: 16 }).setAAD(associatedData).setAuthTag(tag)
+    const dataKey = decipher.update(ciphertext)
+    try {
+      decipher.final()
+    } catch (error) {
+      dataKey.fill(0)
+      throw error
+    }
+    return dataKey
   } catch (cause) {
     throw guardError('FMG_ERR_MODEL_TAMPERED', { detail: 'its data key was changed', reason: 'data-key', cause })
   }
-  if (dataKey.length !== 32) throw invalid('its data key is not 32 bytes', 'data-key')
-  return dataKey
+}
+
+function decode (base64url: string): Buffer {
+  return Buffer.from(base64url, 'base64url')
 }
 
 function invalid (detail: string, reason: string): GuardError {

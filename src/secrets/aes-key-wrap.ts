@@ -15,5 +15,10 @@ export function wrapUnderAes (wrappingKey: KeyObject, key: Uint8Array): Buffer {
  */
 export function unwrapUnderAes (wrappingKey: KeyObject, wrapped: Uint8Array): Buffer {
   const decipher = createDecipheriv('id-aes256-wrap', wrappingKey, initialValue)
-  return Buffer.concat([decipher.update(wrapped), decipher.final()])
+  const parts = [decipher.update(wrapped), decipher.final()]
+  try {
+    return Buffer.concat(parts)
+  } finally {
+    for (const part of parts) part.fill(0)
+  }
 }

@@ -1,11 +1,14 @@
 import { createPrivateKey } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { readNamedFile, readPrivateFile } from '../files.ts'
+import { importJwk } from './jwk.ts'
+import { readJwkText, type ReadJwk } from './jwk-text.ts'
 import type { KeyProvider } from './key-provider.ts'
 import { localKey } from './local-key.ts'
 import { localSigner } from './local-signer.ts'
 import type { SecretSource } from './secret-source.ts'
 import type { Signer } from './signer.ts'
+import { usedUp } from './used-up.ts'
 
 /**
  * A key-encryption key from a file that holds a JSON Web Key (RFC 7517). A public one may be readable by all.
@@ -13,9 +16,11 @@ import type { Signer } from './signer.ts'
  * @throws FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
  */
 export async function keyFromFile (file: string): Promise<KeyProvider> {
-  const jwk = parse(file, await readNamedFile(file))
+  const { jwk, k } = readKey(file, await readNamedFile(file))
+  if (k === undefined && !('d' in jwk || 'k' in jwk)) return localKey({ jwk })
+  k?.fill(0)
   // Read anew: the file whose permissions were checked is the one whose key is used.
-  return localKey({ jwk: 'd' in jwk || 'k' in jwk ? parse(file, await readPrivateFile(file)) : jwk })
+  return keyOf(file, await readPrivateFile(file))
 }
 
 /**
@@ -25,7 +30,7 @@ export async function keyFromFile (file: string): Promise<KeyProvider> {
  * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
  */
 export async function keyFromSecret (source: SecretSource, name: string): Promise<KeyProvider> {
-  return localKey({ jwk: parse(name, await source.read()) })
+  return keyOf(name, ownBytes(await source.read()))
 }
 
 /**
@@ -43,31 +48,29 @@ export async function signerFromFile (file: string): Promise<Signer> {
  * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
  */
 export async function signerFromSecret (source: SecretSource, name: string): Promise<Signer> {
-  return signerOf(name, Buffer.from(await source.read()))
+  return signerOf(name, ownBytes(await source.read()))
 }
 
 function signerOf (name: string, pem: Buffer): Signer {
   try {
-    return usedUp(pem, () => localSigner(createPrivateKey(pem)))
+    return localSigner(usedUp(pem, createPrivateKey))
   } catch {
     throw guardError('FMG_ERR_FILE', { detail: `${name} holds no private key of Ed25519, P-256, P-384 or P-521` })
   }
 }
 
-function usedUp<T> (bytes: Uint8Array, use: () => T): T {
-  try {
-    return use()
-  } finally {
-    bytes.fill(0)
-  }
+function keyOf (name: string, text: Buffer): KeyProvider {
+  const { jwk, k } = readKey(name, text)
+  return k === undefined ? localKey({ jwk }) : usedUp(k, () => localKey(importJwk(jwk, k)))
 }
 
-function parse (name: string, bytes: Uint8Array): object {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'))
-    if (typeof value === 'object' && value !== null) return value
-  } catch {
-    // The parser's message quotes the text, which may be a key.
-  }
-  throw guardError('FMG_ERR_FILE', { detail: `${name} holds no JSON Web Key` })
+function readKey (name: string, text: Buffer): ReadJwk {
+  const read = readJwkText(text)
+  if (read === undefined) throw guardError('FMG_ERR_FILE', { detail: `${name} holds no JSON Web Key` })
+  return read
+}
+
+/** A source gives a copy that is the caller's: it is used as it lies there, not copied again. */
+function ownBytes ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
 }

@@ -1,42 +1,15 @@
-import { constants, createPrivateKey, createPublicKey, createSecretKey, privateDecrypt, publicEncrypt, type KeyObject } from 'node:crypto'
+import { constants, createPublicKey, privateDecrypt, publicEncrypt, type KeyObject } from 'node:crypto'
 import { guardError } from '../errors.ts'
-import { object, objectWith, oneOf, optional, optionInvalid, string, type Read } from '../options.ts'
+import { object, optionInvalid } from '../options.ts'
 import { unwrapUnderAes, wrapUnderAes } from './aes-key-wrap.ts'
 import { unwrapByEc, wrapForEc } from './ecdh-es.ts'
+import { importJwk, type LocalKeyAlgorithm, type NamedKey } from './jwk.ts'
 import type { KeyProvider, WrappedKey } from './key-provider.ts'
 
-const readAlgorithm = oneOf('A256KW', 'RSA-OAEP-256', 'ECDH-ES+A256KW')
-
-/** The algorithms (RFC 7518 section 4.1) that a key held in this process can wrap with. */
-export type LocalKeyAlgorithm = Read<typeof readAlgorithm>
+export type { LocalKeyAlgorithm } from './jwk.ts'
 
 /** A key-encryption key: as a JSON Web Key with `kid` and `alg`, or as a key object with both beside it. */
-export type LocalKey = { readonly jwk: object } | {
-  readonly keyId: string
-  readonly algorithm: LocalKeyAlgorithm
-  readonly key: KeyObject
-}
-
-const base64url = optional(string(/^[\w-]+$/, 'base64url'))
-const jwkShape = {
-  kty: oneOf('oct', 'RSA', 'EC'),
-  kid: string(),
-  alg: readAlgorithm,
-  use: optional(oneOf('enc')),
-  crv: optional(string()),
-  k: base64url,
-  n: base64url,
-  e: base64url,
-  d: base64url,
-  p: base64url,
-  q: base64url,
-  dp: base64url,
-  dq: base64url,
-  qi: base64url,
-  x: base64url,
-  y: base64url
-}
-const readJwk = objectWith(jwkShape)
+export type LocalKey = { readonly jwk: object } | NamedKey
 
 /**
  * Wraps and unwraps with a key held in this process: `A256KW` (32 random bytes), `RSA-OAEP-256` (2048 bits or more) or
@@ -44,7 +17,7 @@ const readJwk = objectWith(jwkShape)
  * @throws FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
  */
 export function localKey (options: LocalKey): KeyProvider {
-  const { keyId, algorithm, key } = 'jwk' in options ? fromJwk(options.jwk) : options
+  const { keyId, algorithm, key } = 'jwk' in options ? importJwk(options.jwk) : options
   const scheme = schemes[algorithm]
   if (!scheme.accepts(key)) throw optionInvalid(`key ${keyId}`, scheme.wants, key)
   return {
@@ -100,19 +73,4 @@ const schemes: Readonly<Record<LocalKeyAlgorithm, Scheme>> = {
     wrap: (key, bytes) => wrapForEc(key.type === 'public' ? key : createPublicKey(key), bytes),
     unwrap: (key, { header, encryptedKey }) => unwrapByEc(key, header, encryptedKey)
   }
-}
-
-function fromJwk (value: object): Exclude<LocalKey, { jwk: object }> {
-  const jwk = readJwk(value, 'jwk')
-  try {
-    return { keyId: jwk.kid, algorithm: jwk.alg, key: importKey(jwk) }
-  } catch {
-    // The cause of a failed import may quote the key.
-    throw optionInvalid('jwk', 'a whole JSON Web Key', value)
-  }
-}
-
-function importKey (jwk: Read<typeof readJwk>): KeyObject {
-  if (jwk.kty === 'oct') return createSecretKey(jwk.k ?? '', 'base64url')
-  return jwk.d === undefined ? createPublicKey({ key: jwk, format: 'jwk' }) : createPrivateKey({ key: jwk, format: 'jwk' })
 }

@@ -1,4 +1,4 @@
-import { createSecretKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createSecretKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { CompactEncrypt, generalDecrypt, GeneralEncrypt, type GeneralJWE } from 'jose'
 import fc from 'fast-check'
 import t from 'tap'
@@ -185,6 +185,19 @@ t.test('an envelope with any byte changed is refused', async (t) => {
     changed.writeUInt8(changed.readUInt8(at) ^ flip, at)
     await t.rejects(async () => await openDataKey(readEnvelope(changed, 'x'), all, context), { code: /FMG_ERR_(BUNDLE_INVALID|MODEL_TAMPERED)/ }, `byte ${at}`)
   }), { numRuns: 500 })
+})
+
+t.test('a sealed key with an initialization vector or a tag of another length is refused', async (t) => {
+  const [oct] = all
+  if (oct === undefined) return
+  const contentKey = randomBytes(32)
+  const envelope = JSON.parse(await sealDataKey(dataKey, [{ ...oct, wrap: async (key, associatedData) => await oct.wrap(contentKey.fill(key), associatedData) }], context)) as GeneralJWE
+  t.same(Buffer.from(await open(envelope, oct)), dataKey)
+  // A genuine one, but for its length: GCM takes any.
+  const cipher = createCipheriv('aes-256-gcm', contentKey, Buffer.alloc(16)).setAAD(Buffer.from(`${envelope.protected ?? ''}.${envelope.aad ?? ''}`))
+  const ciphertext = Buffer.concat([cipher.update(dataKey), cipher.final()]).toString('base64url')
+  await t.rejects(open({ ...envelope, iv: Buffer.alloc(16).toString('base64url'), ciphertext, tag: cipher.getAuthTag().toString('base64url') }, oct), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'data-key' })
+  await t.rejects(open({ ...envelope, tag: Buffer.from(envelope.tag ?? '', 'base64url').subarray(0, 12).toString('base64url') }, oct), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'data-key' })
 })
 
 t.test('a data key is sealed for 1 to 16 keys of different names', async (t) => {

@@ -2,9 +2,11 @@ import { createSecretKey, createPublicKey, generateKeyPairSync, randomBytes, typ
 import { chmod, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { FlattenedEncrypt, GeneralEncrypt, flattenedDecrypt } from 'jose'
+import fc from 'fast-check'
 import t from 'tap'
 import type { KeyProvider } from '../../src/secrets/key-provider.ts'
 import { keyFromFile } from '../../src/secrets/key-file.ts'
+import { readJwkText } from '../../src/secrets/jwk-text.ts'
 import { localKey, type LocalKeyAlgorithm } from '../../src/secrets/local-key.ts'
 
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -148,4 +150,24 @@ t.test('a private key that others may read is refused; so is a file without a ke
   await t.rejects(keyFromFile(path.join(folder, 'none.json')), { code: 'FMG_ERR_FILE', message: /cannot read/ })
   await writeFile(path.join(folder, 'none.json'), '{}')
   await t.rejects(keyFromFile(path.join(folder, 'none.json')), { code: 'FMG_ERR_OPTION_INVALID' })
+})
+
+t.test('the secret of a JSON Web Key is taken out of its text, however that is written, and the text is overwritten', async (t) => {
+  fc.assert(fc.property(fc.uint8Array({ minLength: 1, maxLength: 70 }), fc.stringMatching(/^[ \t\r\n]{0,3}$/), (secret, space) => {
+    const text = Buffer.from(`{"kid":"k","kty":"oct",${space}"k"${space}:${space}"${base64url(secret)}"${space}}`)
+    const read = readJwkText(text)
+    t.same(read?.k, Buffer.from(secret))
+    t.same(read?.jwk, { kid: 'k', kty: 'oct', k: undefined })
+    t.ok(text.every((byte) => byte === 0))
+  }))
+  const left: Readonly<Record<string, unknown>> = {
+    'no secret': { kty: 'EC', kid: 'k' },
+    'one in another member first': { x: { k: 'AAAA' }, k: 'BBBB' },
+    'one that is no base64url': { k: 'a b' },
+    'none that is a text': { k: 5 },
+    'an empty one': { k: '' }
+  }
+  for (const [name, jwk] of Object.entries(left)) t.same(readJwkText(Buffer.from(JSON.stringify(jwk))), { jwk }, name)
+  t.same(readJwkText(Buffer.from('{"k":"AAAA","\\u006b":"BBBB"}')), { jwk: { k: 'BBBB' } }, 'the last counts, as for everybody who reads it')
+  for (const text of ['', '"k":"AAAA"', '{"k":"AAAA"', '{"k":"AAAA', '{"k', '[', 'null', '5']) t.equal(readJwkText(Buffer.from(text)), undefined, text)
 })
