@@ -3,16 +3,14 @@ import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
-const version = 'v1.21.4'
+// Of later ones some do not compile outside of their own repository.
+const version = 'v1.21.0'
 
-// The module asks for a later sdk than the one beside it, with which it does not compile.
 const modules = `module peer
 
 go 1.25.3
 
 require github.com/hashicorp/vault ${version}
-
-replace github.com/hashicorp/vault/sdk => github.com/hashicorp/vault/sdk v0.20.0
 `
 
 const main = `package main

@@ -54,6 +54,8 @@ export interface StoreQuestion extends Omit<FetchRequest, 'headers'> {
   readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>)
   /** When a larger question that this one is part of ends, of the client's clock, if that is before this one's own end. */
   readonly until?: number
+  /** Whether an answer says that the store is busy, in a way of its own. */
+  readonly isBusy?: (answer: StoreAnswer) => boolean
 }
 
 /**
@@ -67,12 +69,14 @@ export type AskStore = (url: string, question?: StoreQuestion) => Promise<StoreA
 export function askStore ({ timeoutMs, maxAttempts, maxAnswerBytes, maxFailures, restMs, fetch, clock, random, pause }: ReadPatience): AskStore {
   const gate = breaker({ failures: maxFailures, everyMs: restMs, clock })
 
-  async function attempt (url: string, { headers, until, ...request }: StoreQuestion, milliseconds: number): Promise<StoreAnswer> {
+  async function attempt (url: string, { headers, until, isBusy, ...request }: StoreQuestion, milliseconds: number): Promise<StoreAnswer> {
     const limits = { timeoutMs: Math.max(1, Math.floor(milliseconds)), maxBytes: maxAnswerBytes }
     try {
       const { status, headers: answered, read } = await boundedFetch(fetch, url, limits, { ...request, headers: typeof headers === 'function' ? headers() : headers ?? {} })
       if (status === 429 || status >= 500) throw storeFailure('store-busy', `status ${status}`)
-      return { status, headers: answered, body: await read() }
+      const answer = { status, headers: answered, body: await read() }
+      if (isBusy?.(answer) === true) throw storeFailure('store-busy', `status ${status}`)
+      return answer
     } catch (error) {
       if (isGuardError(error)) throw error
       const isLate = error instanceof DOMException && error.name === 'TimeoutError'

@@ -1,8 +1,7 @@
-import { guardError } from '../errors.ts'
-import { readNamedFile } from '../files.ts'
 import { object, optional, optionInvalid, string, type Reader } from '../options.ts'
 import type { SecretSource } from './secret-source.ts'
 import { readSecretText } from './secret-text.ts'
+import { sharedFile } from './shared-file.ts'
 import { readVaultPath } from './vault-path.ts'
 
 /** How a client of Vault shows who it is: in exactly one of these ways. What proves it is read anew for each login, so that it may be replaced at any time. */
@@ -64,7 +63,7 @@ function appRoleSteps ({ roleId, secretId, mount = 'approle' }: NonNullable<Vaul
 }
 
 function kubernetesSteps ({ role, tokenFile = kubernetesToken, mount = 'kubernetes' }: NonNullable<VaultLogin['kubernetes']>): LoginSteps {
-  return tokenSteps({ role, token: projectedToken(tokenFile), mount })
+  return tokenSteps({ role, token: sharedFile(tokenFile), mount })
 }
 
 function tokenSteps ({ role, token, mount = 'jwt' }: NonNullable<VaultLogin['jwt']>): LoginSteps {
@@ -73,17 +72,4 @@ function tokenSteps ({ role, token, mount = 'jwt' }: NonNullable<VaultLogin['jwt
 
 function loginPath (mount: string): string {
   return `auth/${readVaultPath(mount, 'mount')}/login`
-}
-
-/** Kubernetes says who may read it: the group of the pod, which a check of its mode would refuse. */
-function projectedToken (file: string): SecretSource {
-  return {
-    read: async () => {
-      try {
-        return await readNamedFile(file)
-      } catch (cause) {
-        throw guardError('FMG_ERR_KEY_UNAVAILABLE', { reason: 'secret-file', cause })
-      }
-    }
-  }
 }

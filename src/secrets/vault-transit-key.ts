@@ -10,11 +10,11 @@ export interface VaultTransitKeyOptions {
   readonly mount?: string | undefined
   /** Name of the key: of a type with associated data, `aes256-gcm96` (the default of Vault) or `chacha20-poly1305`, and not derived. */
   readonly name: string
-  /** What sealed models call it. Default: its reference, `vault:MOUNT/NAME`. */
-  readonly keyId?: string | undefined
+  /** The name under which sealed models are for it. Default: its reference, `vault:MOUNT/NAME`. */
+  readonly recipient?: string | undefined
 }
 
-const readOptions = object({ mount: optional(string()), name: string(), keyId: optional(string()) })
+const readOptions = object({ mount: optional(string()), name: string(), recipient: optional(string()) })
 const ciphertext = string(/^vault:v[1-9]\d{0,8}:[A-Za-z0-9+/]+={0,2}$/, 'a ciphertext')
 const readWrapped = objectWith({ data: objectWith({ ciphertext }) })
 const readPlain = objectWith({ data: objectWith({ plaintext: string(/^[A-Za-z0-9+/]+={0,2}$/, 'base64') }) })
@@ -25,7 +25,7 @@ const readPlain = objectWith({ data: objectWith({ plaintext: string(/^[A-Za-z0-9
  * @throws FMG_ERR_OPTION_INVALID for a name that can be none.
  */
 export function vaultTransitKey (vault: Vault, options: VaultTransitKeyOptions): KeyProvider {
-  const { mount = 'transit', name, keyId = `vault:${mount}/${name}` } = readOptions(options, 'key')
+  const { mount = 'transit', name, recipient: keyId = `vault:${mount}/${name}` } = readOptions(options, 'key')
   const [inMount, ofKey] = [readVaultPath(mount, 'key.mount'), readVaultPath(name, 'key.name')]
   const algorithm = 'fastify-model-guard/vault-transit'
   return {

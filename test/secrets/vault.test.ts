@@ -323,7 +323,7 @@ t.test('what is no client, path or name is refused before anybody is asked', asy
     [/key\.name must be/, () => vaultTransitKey(vault({ url: 'https://vault.example', login }), { name: '..' })]
   ]
   for (const [message, work] of wrong) t.throws(work, { code: 'FMG_ERR_OPTION_INVALID', message })
-  const key = vaultTransitKey(vault({ url: 'https://vault.example', login }), { mount: 'a/b', name: 'c d', keyId: 'mine' })
+  const key = vaultTransitKey(vault({ url: 'https://vault.example', login }), { mount: 'a/b', name: 'c d', recipient: 'mine' })
   t.equal(key.keyId, 'mine')
   await t.rejects(key.wrap(randomBytes(31), statement), { code: 'FMG_ERR_OPTION_INVALID' })
   t.throws(() => readVaultPath(7, 'path'), { code: 'FMG_ERR_OPTION_INVALID' })
