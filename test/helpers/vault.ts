@@ -102,7 +102,7 @@ export async function prepareVault (t: Test, { url, rootToken }: VaultAddress): 
 async function serviceAccountToken (key: Parameters<SignJWT['sign']>[0]): Promise<string> {
   return await new SignJWT({ 'kubernetes.io': { namespace: 'models', serviceaccount: { name: 'server', uid: 'u-1' } } })
     .setProtectedHeader({ alg: 'ES256' }).setIssuer('https://kubernetes.default.svc').setSubject('system:serviceaccount:models:server')
-    .setAudience('vault').setIssuedAt().setExpirationTime('1h').sign(key)
+    .setAudience(['vault']).setIssuedAt().setExpirationTime('1h').sign(key)
 }
 
 /** The TokenReview of an API server (authentication.k8s.io/v1), which knows one token. */
