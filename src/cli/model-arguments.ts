@@ -1,10 +1,9 @@
 import { createPublicKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { guardError } from '../errors.ts'
-import type { Manifest } from '../model/manifest.ts'
-import type { OpenModelOptions } from '../model/open-model.ts'
+import type { BundleKind, SignedManifest } from '../model/bundle-kind.ts'
 import { readTrustFile } from '../model/trust-file.ts'
-import type { ModelSigner } from '../model/trust.ts'
+import type { ModelSigner, Trust } from '../model/trust.ts'
 import { versionFloor } from '../model/version-floor.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { UsageError, type Arguments } from './command.ts'
@@ -34,16 +33,27 @@ export function isTrustGiven (args: Arguments): boolean {
 }
 
 /** Whom to trust, and what to demand of the version where a trust file says so. */
-export async function readTrust (args: Arguments): Promise<Pick<OpenModelOptions, 'trust' | 'admit'>> {
+export interface CommandTrust {
+  readonly trust: Trust
+  readonly admit?: (manifest: SignedManifest) => void
+}
+
+/**
+ * Whom a command is told to trust.
+ * @param noun what they have signed: a trust file has others for each.
+ * @throws UsageError where nobody is named.
+ */
+export async function readTrust (args: Arguments, noun: BundleKind['noun']): Promise<CommandTrust> {
   const [keyFiles, authorityFiles, trustFile] = [args.texts('trust'), args.texts('authority'), args.text('trust-file')]
   if (!isTrustGiven(args)) throw new UsageError('--trust, --authority or --trust-file is required')
   const keys = await Promise.all(keyFiles.map(async (file) => parse(file, await readFile(file), createPublicKey)))
   const authorities = await readCertificates(authorityFiles)
   if (trustFile === undefined) return { trust: { keys, authorities } }
-  const { trust, floor } = await readTrustFile(trustFile)
+  const file = await readTrustFile(trustFile)
+  const [trust, minimum] = noun === 'model' ? [file.trust, file.floor] : [file.datasetTrust, file.datasetFloor]
   return {
     trust: { ...trust, keys: [...keys, ...trust.keys], authorities: [...authorities, ...trust.authorities] },
-    ...Object.keys(floor).length > 0 && { admit: (manifest: Manifest) => { versionFloor({ minimum: floor }).check(manifest) } }
+    ...Object.keys(minimum).length > 0 && { admit: (manifest) => { versionFloor({ minimum }).check(manifest) } }
   }
 }
 

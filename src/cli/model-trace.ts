@@ -16,7 +16,7 @@ export const modelTrace: Verb = {
     const digest = await digestOf(args.required('DIGEST or SEQ'), args.text('log'))
     const models = args.texts('models')
     if (models.length === 0) throw new UsageError('--models is required')
-    const { trust } = await readTrust(args)
+    const { trust } = await readTrust(args, 'model')
     const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, keys: await Promise.all(args.texts('key').map((word) => keyNamed(word))) })
     const { directory, signer, manifest, trainingData } = trace
     print(args, { digest, ...trace }, [

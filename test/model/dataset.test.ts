@@ -1,4 +1,4 @@
-import { appendFile, copyFile, readFile, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, readFile, rename, symlink, writeFile } from 'node:fs/promises'
 import { generateKeyPairSync } from 'node:crypto'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -6,7 +6,10 @@ import { datasetKind } from '../../src/model/bundle-kind.ts'
 import { readDatasetManifest } from '../../src/model/dataset-manifest.ts'
 import { openDataset, type OpenDatasetOptions, type OpenedDataset } from '../../src/model/open-dataset.ts'
 import { maxManifestBytes } from '../../src/model/manifest-parts.ts'
+import { openModel } from '../../src/model/open-model.ts'
 import { rewrapDataset } from '../../src/model/rewrap-dataset.ts'
+import { rewrapModel } from '../../src/model/rewrap-model.ts'
+import { rewrapModels } from '../../src/model/rewrap-models.ts'
 import { sealDataset } from '../../src/model/seal-dataset.ts'
 import { signDataset } from '../../src/model/sign-dataset.ts'
 import type { Trust } from '../../src/model/trust.ts'
@@ -18,7 +21,7 @@ import { localSigner } from '../../src/secrets/local-signer.ts'
 import { collect } from '../helpers/bytes-source.ts'
 import { datasetManifestOf, sealedDataset, signedDataset } from '../helpers/datasets.ts'
 import { manifestOf, signer, trust, writeFiles, type Files } from '../helpers/models.ts'
-import { countingKey, sealByHand } from '../helpers/sealed-models.ts'
+import { countingKey, sealByHand, sealedModel } from '../helpers/sealed-models.ts'
 
 const mebibyte = 1024 * 1024
 const key = countingKey('k')
@@ -210,6 +213,21 @@ t.test('a new set of recipients opens the same data, and who is left out does no
   await rewrapDataset({ directory, keys: [key], recipients: [other] })
   t.equal(String(await collect((await open(directory, { keys: [other] })).read('rows.csv'))), '1,2,3\n')
   await t.rejects(open(directory), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'no-recipient' })
+})
+
+t.test('of a folder of models and datasets all are sealed for others at once, each as what it is', async (t) => {
+  const folder = t.testdir({ all: {} })
+  const [dataset, model] = [path.join(folder, 'all', 'data'), path.join(folder, 'all', 'model')]
+  await sealedDataset(path.join(folder, 'data'), [key])
+  await rename(path.join(folder, 'data'), dataset)
+  await sealedModel(path.join(folder, 'model'), [key])
+  await rename(path.join(folder, 'model'), model)
+  const other = countingKey('other')
+  t.match(await rewrapModels({ directory: path.join(folder, 'all'), keys: [key], recipients: [other] }), { total: 2, changed: 2, failures: [] })
+  t.ok(await open(dataset, { keys: [other] }))
+  t.ok(await openModel({ directory: model, keys: [other], trust }))
+  await t.rejects(rewrapModel({ directory: dataset, keys: [other], recipients: [key] }), { code: 'FMG_ERR_BUNDLE_INVALID', message: /model\.sig/ })
+  await t.rejects(rewrapDataset({ directory: model, keys: [other], recipients: [key] }), { code: 'FMG_ERR_BUNDLE_INVALID', message: /dataset\.sig/ })
 })
 
 t.test('a trust file says who may sign which datasets, and that is not who may sign models', async (t) => {
