@@ -2,7 +2,8 @@ import { readLine } from '../audit/prove-record.ts'
 import { parseRecord } from '../audit/read-records.ts'
 import { guardError } from '../errors.ts'
 import type { Manifest } from '../model/manifest.ts'
-import { traceModel, type TracedData } from '../model/trace-model.ts'
+import type { TracedData } from '../model/trace-data.ts'
+import { traceModel } from '../model/trace-model.ts'
 import { print, readArguments, UsageError, type Verb } from './command.ts'
 import { describeSigner, readTrust, trustOptions, trustUsage } from './model-arguments.ts'
 import { keyNamed } from './references.ts'
@@ -16,13 +17,13 @@ export const modelTrace: Verb = {
     const digest = await digestOf(args.required('DIGEST or SEQ'), args.text('log'))
     const models = args.texts('models')
     if (models.length === 0) throw new UsageError('--models is required')
-    const { trust } = await readTrust(args, 'model')
-    const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, keys: await Promise.all(args.texts('key').map((word) => keyNamed(word))) })
+    const [{ trust }, { trust: datasetTrust }] = [await readTrust(args, 'model'), await readTrust(args, 'dataset')]
+    const trace = await traceModel({ digest, models, datasets: args.texts('datasets'), trust, datasetTrust, keys: await Promise.all(args.texts('key').map((word) => keyNamed(word))) })
     const { directory, signer, manifest, trainingData } = trace
     print(args, { digest, ...trace }, [
       `${manifest.name} ${manifest.version} in ${directory}, signed by ${describeSigner(signer)}`,
       ...describeTraining(manifest),
-      ...trainingData.map(describeData)
+      ...trainingData.flatMap((data) => describeData(data, `${manifest.name} ${manifest.version}`))
     ].join('\n'))
     return trainingData.every(({ found }) => found !== undefined)
   }
@@ -41,7 +42,11 @@ function describeTraining ({ trained_by: by, trained_at: at, code }: Manifest): 
   return said === '' ? ['who trained it is not said'] : [`trained${said}`]
 }
 
-function describeData ({ name, digest, found }: TracedData): string {
-  const what = `on ${name} (sha256:${digest})`
-  return found === undefined ? `${what}, which was not found` : `${what} in ${found.directory}, signed by ${describeSigner(found.signer)}`
+function describeData ({ name, digest, namedBy, found }: TracedData, model: string): readonly string[] {
+  const what = `${namedBy === model ? 'on' : `${namedBy} was made from`} ${name} (sha256:${digest})`
+  if (found === undefined) return [`${what}, which was not found`]
+  const { directory, signer, kind, manifest } = found
+  const line = `${what} in ${directory}, signed by ${describeSigner(signer)}`
+  if (manifest !== undefined) return [line, `  ${manifest.name} ${manifest.version} of ${manifest.org}, made at ${manifest.created} from ${manifest.source}, licence ${manifest.licence}`]
+  return kind === 'model' ? [line] : [line, '  what it says of itself is sealed for other keys']
 }

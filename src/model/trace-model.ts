@@ -1,18 +1,13 @@
-import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
-import { exists } from '../files.ts'
 import type { KeyProvider } from '../secrets/key-provider.ts'
 import { modelKind } from './bundle-kind.ts'
-import { readBundle } from './bundle.ts'
-import { readSmallFile } from './folder.ts'
 import type { Manifest } from './manifest.ts'
-import { FileOpener } from './open-files.ts'
-import { envelopeName, openBundleKey } from './sealed-bundle.ts'
-import { readStatement, type Statement } from './statement.ts'
+import { checkSignerClaims } from './signer-claims.ts'
+import { findSigned, openManifest } from './signed-folders.ts'
+import { traceData, type TracedData } from './trace-data.ts'
 import type { ModelSigner, Trust } from './trust.ts'
-import { readSignedManifest, verifySignature } from './verify-folder.ts'
-import { verifyModel } from './verify-model.ts'
+import { verifySignature } from './verify-folder.ts'
 
 export interface TraceModelOptions {
   /** What a record names the model by: `sha256:<hex>` of its statement. */
@@ -21,19 +16,12 @@ export interface TraceModelOptions {
   readonly models: readonly string[]
   /** Folders of signed training data, sealed or plain, or of such folders. Default none. */
   readonly datasets?: readonly string[] | undefined
-  /** Who may have signed either. */
+  /** Who may have signed the model, and models it was trained from. */
   readonly trust: Trust
-  /** Open the manifest of a sealed model. Default none. */
+  /** Who may have signed datasets. Default: who may have signed models. */
+  readonly datasetTrust?: Trust | undefined
+  /** Open the manifests of what is sealed. Default none. */
   readonly keys?: readonly KeyProvider[] | undefined
-}
-
-/** Training data that a model names. */
-export interface TracedData {
-  readonly name: string
-  /** SHA-256, in hexadecimal, as the model gives it: of the statement about the data, or its root digest. */
-  readonly digest: string
-  /** Where it was found, and who signed it; `undefined` where it was not found. */
-  readonly found: { readonly directory: string, readonly signer: ModelSigner } | undefined
 }
 
 /** Where a model comes from. */
@@ -42,64 +30,25 @@ export interface ModelTrace {
   readonly signer: ModelSigner
   /** What it says of itself: who trained it, when, from which code. */
   readonly manifest: Manifest
+  /** What it was trained on, and then what that was made from. */
   readonly trainingData: readonly TracedData[]
 }
 
 /**
- * Walks from what a record of the audit log names a model by to the model, who signed it, what it says of its training, the data that names, and who signed that. All of plain
- * data is read and held against its signature; of sealed data the signature is verified.
+ * Walks from what a record of the audit log names a model by to the model, who signed it, what it says of its training, the data that names, who signed that, what it says of
+ * itself, and the data it was made from. All of plain data is read and held against its signature; of sealed data the signature is verified, and the manifest opened where
+ * a key does.
  * @throws FMG_ERR_MODEL_UNKNOWN when no folder holds this model.
  * @throws FMG_ERR_SIGNATURE_INVALID, FMG_ERR_SIGNER_UNTRUSTED, FMG_ERR_MODEL_TAMPERED, FMG_ERR_BUNDLE_INVALID for what is found and does not hold.
  * @throws FMG_ERR_KEY_UNAVAILABLE when no key opens the manifest.
  */
-export async function traceModel ({ digest, models, datasets = [], trust, keys = [] }: TraceModelOptions): Promise<ModelTrace> {
-  const directory = await find(models, (statement) => statement.digest === digest)
-  if (directory === undefined) throw guardError('FMG_ERR_MODEL_UNKNOWN', { reason: 'model-unknown' })
-  const { statement, signer } = await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
-  const manifest = await openManifest(directory, statement, keys)
-  const trainingData = await Promise.all((manifest.training_data ?? []).map(async ({ name, digest: { sha256 } }): Promise<TracedData> => ({ name, digest: sha256, found: await findData(sha256, datasets, trust) })))
+export async function traceModel ({ digest, models, datasets = [], trust, datasetTrust = trust, keys = [] }: TraceModelOptions): Promise<ModelTrace> {
+  const found = await findSigned(models, [modelKind], (statement) => statement.digest === digest)
+  if (found === undefined) throw guardError('FMG_ERR_MODEL_UNKNOWN', { reason: 'model-unknown' })
+  const { directory } = found
+  const { statement, signer, mayClaim } = await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
+  const manifest = await openManifest(modelKind, directory, statement, keys)
+  checkSignerClaims(manifest, mayClaim)
+  const trainingData = await traceData(manifest.training_data ?? [], `${manifest.name} ${manifest.version}`, { datasets, trust, datasetTrust, keys })
   return { directory, signer, manifest, trainingData }
-}
-
-async function findData (digest: string, datasets: readonly string[], trust: Trust): Promise<TracedData['found']> {
-  const directory = await find(datasets, (statement) => statement.digest === `sha256:${digest}` || statement.root === digest)
-  if (directory === undefined) return undefined
-  const { signer } = await isSealed(directory)
-    ? await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
-    : await verifyModel({ model: directory, trust })
-  return { directory, signer }
-}
-
-/** The first of these folders, or of those in them, about which this is stated; whoever stated it. */
-async function find (folders: readonly string[], isWanted: (statement: Statement) => boolean): Promise<string | undefined> {
-  for (const folder of folders) {
-    for (const candidate of [folder, ...await foldersIn(folder)]) if (await exists(path.join(candidate, modelKind.signature)) && isWanted(await statementIn(candidate))) return candidate
-  }
-  return undefined
-}
-
-async function foldersIn (folder: string): Promise<readonly string[]> {
-  try {
-    return (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => path.join(folder, name))
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot read ${folder}`, cause })
-  }
-}
-
-async function statementIn (directory: string): Promise<Statement> {
-  return readStatement(readBundle(await readSmallFile(directory, modelKind.signature, modelKind.maxSignatureBytes), modelKind.signature).payload, modelKind.signature)
-}
-
-async function isSealed (directory: string): Promise<boolean> {
-  return await exists(path.join(directory, envelopeName))
-}
-
-async function openManifest (directory: string, statement: Statement, keys: readonly KeyProvider[]): Promise<Manifest> {
-  if (!await isSealed(directory)) return await readSignedManifest(modelKind, directory, statement)
-  const dataKey = await openBundleKey(modelKind, directory, statement, keys)
-  try {
-    return modelKind.read(await new FileOpener({ kind: modelKind, directory, statement, dataKey, threads: 0, onProgress: () => undefined }).openManifest())
-  } finally {
-    dataKey.fill(0)
-  }
 }
