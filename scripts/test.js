@@ -44,6 +44,7 @@ async function test () {
   // Their tests skip themselves, and say so, where they cannot be had.
   if (installed(['nginx']) === undefined) install('nginx')
   if (!existsSync('/usr/share/gocode/src/golang.org/x/mod')) install('golang-golang-x-mod-dev')
+  if (spawnSync('softhsm2-util', ['--version']).status !== 0) install('softhsm2')
   if (spawnSync('strace', ['-V']).status !== 0) install('strace')
   if (spawnSync('go', ['version']).status !== 0) install('golang-go')
   const redis = await startRedis()

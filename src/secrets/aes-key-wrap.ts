@@ -14,6 +14,8 @@ export function wrapUnderAes (wrappingKey: KeyObject, key: Uint8Array): Buffer {
  * @throws when the wrapping key is another, or when a bit was changed.
  */
 export function unwrapUnderAes (wrappingKey: KeyObject, wrapped: Uint8Array): Buffer {
+  // RFC 3394 section 2.2.2: a whole block and the check. Of nothing, OpenSSL gives nothing, and no error.
+  if (wrapped.length < 24) throw new RangeError('a wrapped key of fewer than 24 bytes')
   const decipher = createDecipheriv('id-aes256-wrap', wrappingKey, initialValue)
   const parts = [decipher.update(wrapped), decipher.final()]
   try {

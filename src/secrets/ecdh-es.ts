@@ -26,12 +26,27 @@ export function wrapForEc (publicKey: KeyObject, key: Uint8Array): AgreedWrappin
  * @throws when the header holds anything but a point of P-256, or when the key does not open it.
  */
 export function unwrapByEc (privateKey: KeyObject, header: unknown, encryptedKey: Uint8Array): Uint8Array {
+  return unwrapUnderAes(agree(privateKey, ephemeralKey(header)), encryptedKey)
+}
+
+/**
+ * The public key that the sender made for this one wrapping.
+ * @throws when the header holds anything but a point of P-256.
+ */
+export function ephemeralKey (header: unknown): KeyObject {
   const { epk } = readHeader(header, 'header')
-  return unwrapUnderAes(agree(privateKey, createPublicKey({ key: epk, format: 'jwk' })), encryptedKey)
+  return createPublicKey({ key: epk, format: 'jwk' })
 }
 
 function agree (privateKey: KeyObject, publicKey: KeyObject): KeyObject {
-  const secret = diffieHellman({ privateKey, publicKey })
+  return wrappingKeyOf(diffieHellman({ privateKey, publicKey }))
+}
+
+/**
+ * The key that wraps, of what was agreed upon (RFC 7518 section 4.6.2).
+ * @param secret zeroed.
+ */
+export function wrappingKeyOf (secret: Uint8Array): KeyObject {
   const derived = concatKdf(secret)
   const wrappingKey = createSecretKey(derived)
   secret.fill(0)

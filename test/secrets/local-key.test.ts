@@ -71,6 +71,7 @@ for (const { algorithm, wrapping, unwrapping } of keys) {
     changed.writeUInt8(changed.readUInt8(3) ^ 1, 3)
     await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: changed }, whatever), refused)
     await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: wrapped.encryptedKey.subarray(8) }, whatever), refused)
+    await t.rejects(provider.unwrap({ ...wrapped, encryptedKey: Buffer.alloc(0) }, whatever), refused)
     await t.rejects(provider.unwrap({ ...wrapped, header: { ...wrapped.header, apu: 'QQ' } }, whatever), refused)
   })
 
