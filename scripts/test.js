@@ -45,6 +45,7 @@ async function test () {
   if (installed(['nginx']) === undefined) install('nginx')
   if (!existsSync('/usr/share/gocode/src/golang.org/x/mod')) install('golang-golang-x-mod-dev')
   if (spawnSync('softhsm2-util', ['--version']).status !== 0) install('softhsm2')
+  if (spawnSync('pkcs11-tool').error !== undefined) install('opensc')
   if (spawnSync('strace', ['-V']).status !== 0) install('strace')
   if (spawnSync('go', ['version']).status !== 0) install('golang-go')
   const redis = await startRedis()

@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { createPublicKey, createSecretKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { chmod } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -417,6 +419,24 @@ t.test('options are checked, and the driver is asked for when it is needed', asy
   await t.rejects(importDriver(path.join(path.dirname(commonJs), 'other.cjs')), { code: 'FMG_ERR_OPTION_INVALID' })
   // With whatever is installed: not the package, or not the module.
   await t.rejects(pkcs11Key({ uri: 'pkcs11:object=aes?module-path=/no/module.so' }), { code: /^FMG_ERR_(OPTION_INVALID|KEY_UNAVAILABLE)$/ })
+})
+
+t.test('the commands of the documentation make keys that open and sign', { skip: (real === undefined || spawnSync('pkcs11-tool').error !== undefined) && 'SoftHSM2, pkcs11js or pkcs11-tool cannot be had here' }, async (t) => {
+  if (real === undefined) return
+  const text = readFileSync(path.join(import.meta.dirname, '..', '..', '..', 'docs', 'secrets-pkcs11.md'), 'utf8')
+  const [, commands = ''] = /```sh\n(# a token[^]*?)```/.exec(text) ?? []
+  const references = Array.from(text.matchAll(/'(pkcs11:token[^']*pin-source=file:pin)'/g), ([, reference = '']) => reference.replace('/usr/lib/softhsm/libsofthsm2.so', real.modulePath))
+  const folder = t.testdir({})
+  const { status, stderr } = spawnSync('sh', ['-ec', commands.replaceAll('/usr/lib/softhsm/libsofthsm2.so', real.modulePath)], { cwd: folder, encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+  // This process has the module open, with other tokens.
+  real.finalize()
+  process.env.SOFTHSM2_CONF = path.join(folder, 'softhsm2.conf')
+  const stores = secretStores({ inFolder: (name) => path.join(folder, name), pkcs11Driver: real.driver })
+  const key = await stores.key(references[0], 'models.keys[0]')()
+  t.equal((await key.unwrap(await key.wrap(randomBytes(32), none), none)).length, 32)
+  const signer = await stores.signer(references[1], 'audit.signer')()
+  t.ok(verifySignature(signer.publicKey, some, await signer.sign(some)))
 })
 
 const module = 'module-path=/soft/module.so'
