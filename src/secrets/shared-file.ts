@@ -1,6 +1,6 @@
 import { readNamedFile } from '../files.ts'
+import { storeFailure } from './ask-store.ts'
 import type { SecretSource } from './secret-source.ts'
-import { secretUnavailable } from './secret-unavailable.ts'
 
 /**
  * A secret in a file that others may read as well: a token that Kubernetes puts into a pod, for its group. Read each time.
@@ -8,6 +8,6 @@ import { secretUnavailable } from './secret-unavailable.ts'
  */
 export function sharedFile (file: string): SecretSource {
   return {
-    read: async () => await readNamedFile(file).catch((cause: unknown) => { throw secretUnavailable('secret-file', `cannot read ${file}`, cause) })
+    read: async () => await readNamedFile(file).catch((cause: unknown) => { throw storeFailure('secret-file', String(cause)) })
   }
 }
