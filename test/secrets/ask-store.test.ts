@@ -87,18 +87,14 @@ t.test('a store that takes the question and never answers, or never ends its ans
 })
 
 t.test('there is no pause that would end after the time for the question', async (t) => {
-  const asked = await asking(t, (_request, response) => { response.writeHead(503).end() }, { timeoutMs: 120 })
-  await t.rejects(asked.ask(asked.url), failure('store-busy'))
-  asked.now = 1
-  t.equal(asked.count(), 3, 'the clock stood still')
-  const part = await asking(t, (_request, response) => { response.writeHead(503).end() })
-  await t.rejects(part.ask(part.url, { until: 120 }), failure('store-busy'))
-  await t.rejects(part.ask(part.url, { until: 40 }), failure('store-busy'))
-  t.strictSame(part.pauses, [50, 100], 'a part of a larger question ends with that')
+  const part = await asking(t, (_request, response) => { response.writeHead(503).end() }, { random: () => 50 })
+  await t.rejects(part.ask(part.url, { until: 12_000 }), failure('store-busy'))
+  await t.rejects(part.ask(part.url, { until: 4000 }), failure('store-busy'))
+  t.strictSame(part.pauses, [5000, 10_000], 'a part of a larger question ends with that')
   const late = await asking(t, (_request, response) => {
-    late.now += 80
+    late.now += 8000
     response.writeHead(503).end()
-  }, { timeoutMs: 120 })
+  }, { timeoutMs: 12_000, random: () => 50 })
   await t.rejects(late.ask(late.url), failure('store-busy'))
   t.strictSame([late.count(), late.pauses], [1, []])
 })
