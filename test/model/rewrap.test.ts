@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { lockFile } from '../../src/files.ts'
 import { openDataKey } from '../../src/model/data-key.ts'
+import { openDataset } from '../../src/model/open-dataset.ts'
 import { openModel } from '../../src/model/open-model.ts'
 import { lockBundles } from '../../src/model/rewrap-folder.ts'
 import { rewrapModel } from '../../src/model/rewrap-model.ts'
@@ -15,6 +16,7 @@ import { readBundleEnvelope } from '../../src/model/sealed-bundle.ts'
 import { createWrappingKey } from '../../src/secrets/create-keys.ts'
 import type { KeyProvider } from '../../src/secrets/key-provider.ts'
 import { keyFromFile } from '../../src/secrets/key-file.ts'
+import { sealedDataset } from '../helpers/datasets.ts'
 import { trust } from '../helpers/models.ts'
 import { randomOf } from '../helpers/random.ts'
 import { countingKey, sealedModel } from '../helpers/sealed-models.ts'
@@ -146,6 +148,16 @@ t.test('a folder of bundles moves from one key store to another, and what is don
   t.equal(a.calls, asked + 3)
   t.same(await rewrapModels({ ...move, directory: one }), { total: 1, changed: 0, unchanged: 1, failures: [], absent: ['a'] }, 'one bundle is a folder of one')
   t.same((await readdir(folder)).sort(), ['link', 'one', 'sealing.0123456789ab.tmp', 'two', 'zoo'])
+})
+
+t.test('models and datasets of one folder are all bundles', async (t) => {
+  const [a, b] = [countingKey('a'), countingKey('b')]
+  const folder = t.testdir()
+  const directory = await sealedDataset(path.join(folder, 'data'), [a])
+  const model = await sealedModel(path.join(folder, 'model'), [a])
+  t.match(await rewrapModels({ directory: folder, keys: [a], recipients: [b] }), { total: 2, changed: 2 })
+  t.ok(await opens(model, b))
+  t.ok(await openDataset({ directory, keys: [b], trust }))
 })
 
 t.test('a bundle that fails is named, and does not stop the others', async (t) => {
