@@ -4,7 +4,7 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { createWrappingKey } from '../../src/secrets/create-keys.ts'
 import { environmentSecret } from '../../src/secrets/environment-secret.ts'
-import { secretFolder } from '../../src/secrets/secret-folder.ts'
+import { secretFolder, type FollowedSecret } from '../../src/secrets/secret-folder.ts'
 import type { SecretSource } from '../../src/secrets/secret-source.ts'
 import { secretStores } from '../../src/secrets/secret-stores.ts'
 import { verifySignature } from '../../src/secrets/signer.ts'
@@ -122,6 +122,10 @@ t.test('a file that others may write or read, that is another\'s or holds no sec
   await writeSecret(file, Buffer.alloc(1024 * 1024 + 1))
   await refusedFor(/larger than 1048576 bytes/)
   await t.rejects(secretFolder(folder).secret('folder').read(), { code: 'FMG_ERR_KEY_UNAVAILABLE', cause: { message: /no file/ } })
+  await rm(file)
+  t.match(await run('mkfifo', ['-m', '400', file]), { status: 0 })
+  // Nobody ever writes into it.
+  await refusedFor(/no file/)
   await t.test('of another user', { skip: process.geteuid?.() !== 0 && 'only root can give files away' }, async () => {
     await writeSecret(file, 'secret')
     await chown(file, 12_345, 0)
@@ -140,22 +144,22 @@ t.test('what all may read is taken from where it is in memory alone', { skip: (a
 })
 
 interface Told {
-  readonly secrets: string[]
-  readonly errors: unknown[]
+  readonly secrets: readonly string[]
+  readonly errors: readonly unknown[]
 }
 
-async function followed (t: Test, folder: string, name: string, heartbeatMs?: number): Promise<Told> {
-  const told: Told = { secrets: [], errors: [] }
+async function followed (t: Test, folder: string, name: string, heartbeatMs?: number): Promise<Told & FollowedSecret> {
+  const [secrets, errors]: [string[], unknown[]] = [[], []]
   const following = await secretFolder(folder).follow(name, {
     onChange: (secret) => {
-      told.secrets.push(Buffer.from(secret).toString())
+      secrets.push(Buffer.from(secret).toString())
       secret.fill(0)
     },
-    onError: (error) => { told.errors.push(error) },
+    onError: (error) => { errors.push(error) },
     ...heartbeatMs !== undefined && { heartbeatMs }
   })
   t.teardown(async () => { await following.close() })
-  return told
+  return { secrets, errors, ...following }
 }
 
 t.test('who follows a secret is told when all are swapped, and not where it stayed the same', async (t) => {
@@ -176,10 +180,14 @@ t.test('who follows a secret is told when all are swapped, and not where it stay
 t.test('without such a link the file itself is followed', async (t) => {
   const folder = t.testdir()
   await writeSecret(path.join(folder, 'pepper'), 'one')
-  const pepper = await followed(t, folder, 'pepper', 10)
+  const [pepper, over] = [await followed(t, folder, 'pepper', 10), await followed(t, folder, 'pepper', 10)]
+  await over.close()
   await writeSecret(path.join(folder, 'next'), 'two')
   await rename(path.join(folder, 'next'), path.join(folder, 'pepper'))
   await until(() => pepper.secrets.includes('two'))
+  await rm(path.join(folder, 'pepper'))
+  await until(() => pepper.errors.length > 0)
+  t.match(over, { secrets: ['one'], errors: [] }, 'who has closed is told of nothing')
   await t.rejects(followed(t, folder, 'none'), { code: 'FMG_ERR_KEY_UNAVAILABLE' })
 })
 
