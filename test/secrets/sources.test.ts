@@ -174,7 +174,8 @@ t.test('who follows a secret is told when all are swapped, and not where it stay
   t.same(pepper.secrets, ['one', 'two'])
   await mountAll(folder, { other: 'x' })
   await until(() => pepper.errors.length > 0)
-  t.match(pepper, { secrets: ['one', 'two'], errors: [{ code: 'FMG_ERR_KEY_UNAVAILABLE' }] }, 'one that is gone stays as it was')
+  t.same(pepper.secrets, ['one', 'two'], 'one that is gone stays as it was')
+  t.match(pepper.errors, [{ code: 'FMG_ERR_KEY_UNAVAILABLE' }])
 })
 
 t.test('without such a link the file itself is followed', async (t) => {
@@ -187,7 +188,7 @@ t.test('without such a link the file itself is followed', async (t) => {
   await until(() => pepper.secrets.includes('two'))
   await rm(path.join(folder, 'pepper'))
   await until(() => pepper.errors.length > 0)
-  t.match(over, { secrets: ['one'], errors: [] }, 'who has closed is told of nothing')
+  t.same([over.secrets, over.errors], [['one'], []], 'who has closed is told of nothing')
   await t.rejects(followed(t, folder, 'none'), { code: 'FMG_ERR_KEY_UNAVAILABLE' })
 })
 
