@@ -12,6 +12,8 @@ import { usedUp } from './used-up.ts'
 
 /**
  * A key-encryption key from a file that holds a JSON Web Key (RFC 7517). A public one may be readable by all.
+ * Of a secret one (`k`) no copy is left in memory but the key object's, which OpenSSL overwrites when the object is collected as garbage. What a private
+ * one of RSA or an elliptic curve consists of also stays in strings of the runtime, which nobody can overwrite.
  * @throws FMG_ERR_FILE when it cannot be read, is not JSON, or holds a private key that others may read.
  * @throws FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
  */
@@ -24,7 +26,7 @@ export async function keyFromFile (file: string): Promise<KeyProvider> {
 }
 
 /**
- * A key-encryption key from a secret that is a JSON Web Key.
+ * A key-encryption key from a secret that is a JSON Web Key; the bytes that are read are overwritten. Otherwise as `keyFromFile`.
  * @param name what the source is called, for messages.
  * @throws FMG_ERR_FILE when it is none; FMG_ERR_OPTION_INVALID when the key does not fit its algorithm.
  * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
@@ -42,7 +44,7 @@ export async function signerFromFile (file: string): Promise<Signer> {
 }
 
 /**
- * A signer from a secret that is a private key in PEM.
+ * A signer from a secret that is a private key in PEM; the bytes that are read are overwritten.
  * @param name what the source is called, for messages.
  * @throws FMG_ERR_FILE when it is none.
  * @throws FMG_ERR_KEY_UNAVAILABLE when the secret cannot be had.
