@@ -1,5 +1,5 @@
+import { guardError } from '../errors.ts'
 import { readNamedFile } from '../files.ts'
-import { storeFailure } from './ask-store.ts'
 import type { SecretSource } from './secret-source.ts'
 
 /**
@@ -8,6 +8,6 @@ import type { SecretSource } from './secret-source.ts'
  */
 export function sharedFile (file: string): SecretSource {
   return {
-    read: async () => await readNamedFile(file).catch((cause: unknown) => { throw storeFailure('secret-file', String(cause)) })
+    read: async () => await readNamedFile(file).catch((cause: unknown) => { throw guardError('FMG_ERR_KEY_UNAVAILABLE', { reason: 'secret-file', cause }) })
   }
 }
