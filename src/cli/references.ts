@@ -2,8 +2,12 @@ import type { KeyProvider } from '../secrets/key-provider.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { secretStores } from '../secrets/secret-stores.ts'
 import type { Signer } from '../secrets/signer.ts'
+import { vaultOf } from '../secrets/vault-environment.ts'
+import type { Vault } from '../secrets/vault.ts'
 
-const stores = secretStores({})
+let vault: Vault | undefined
+// No address is looked at for commands that ask no Vault.
+const stores = secretStores({ vault: () => vault ??= vaultOf(process.env) })
 
 /** What a word of the command line names: the path of a file, or a reference as in {@link SecretStores}. */
 function referenceOf (word: string): string {

@@ -10,6 +10,7 @@ import type { Pkcs11Options } from './pkcs11-token.ts'
 import { parsePkcs11Uri } from './pkcs11-uri.ts'
 import type { SecretSource } from './secret-source.ts'
 import type { Signer } from './signer.ts'
+import { storeSchemes, type KeyStores } from './store-schemes.ts'
 import { systemdCredentials } from './systemd-credentials.ts'
 
 /** Opens a key when it is needed, not before. */
@@ -17,18 +18,18 @@ export type KeyOpener<K> = () => Promise<K>
 
 /** Where this process finds secrets and keys: turns references, a scheme and a colon and what that scheme calls the thing, into what they name. */
 export interface SecretStores {
-  /** A secret: `file:PATH`, `env:NAME`, `credential:NAME` of systemd. */
+  /** A secret: `file:PATH`, `env:NAME`, `credential:NAME` of systemd, `vault:MOUNT/PATH#MEMBER`. */
   readonly secret: Reader<SecretSource>
   /**
    * A key-encryption key: the same, holding a JSON Web Key, or one on a token, `pkcs11:…?module-path=…&pin-source=…` (RFC 7512), whose `pin-source` is a reference
-   * to a secret. Opening throws FMG_ERR_FILE when it holds no such key.
+   * to a secret; or one in a key store, `vault:MOUNT/NAME`, `aws-kms:KEY`, `aws-kms:KEY#RSA-OAEP-256`. Opening throws FMG_ERR_FILE when it holds no such key.
    */
   readonly key: Reader<KeyOpener<KeyProvider>>
   /** A key that signs: the same, holding a private key in PEM, or one on a token. Opening throws FMG_ERR_FILE when it holds no such key. */
   readonly signer: Reader<KeyOpener<Signer>>
 }
 
-export interface SecretStoresOptions {
+export interface SecretStoresOptions extends KeyStores {
   /** Names a file by a path as references have it. Default: from the working directory. */
   readonly inFolder?: (path: string) => string
   /** The package pkcs11js, or another of its shape. Default: the one that is installed. */
@@ -38,7 +39,8 @@ export interface SecretStoresOptions {
 }
 
 /** Stores that references find. Nothing is read or asked before what was found is used. */
-export function secretStores ({ inFolder = (path) => path, environment = process.env, pkcs11Driver }: SecretStoresOptions): SecretStores {
+export function secretStores ({ inFolder = (path) => path, environment = process.env, pkcs11Driver, ...keyStores }: SecretStoresOptions): SecretStores {
+  const stores = storeSchemes(keyStores, environment)
   const credentials = systemdCredentials(environment)
   const variables = new Map<string, SecretSource>()
   // One source a variable: the first read takes it away.
@@ -48,7 +50,7 @@ export function secretStores ({ inFolder = (path) => path, environment = process
     return source
   }
   const sources = { env: variable, credential: (name: string) => credentials.secret(name) }
-  const secret = reference({ file: (path) => fileSecret(inFolder(path)), ...sources })
+  const secret = reference({ file: (path) => fileSecret(inFolder(path)), ...sources, ...stores.secret })
   const onToken = (rest: string, path: string): Pkcs11Options => {
     const uri = `pkcs11:${rest}`
     const { pinSource } = parsePkcs11Uri(uri, path)
@@ -62,7 +64,7 @@ export function secretStores ({ inFolder = (path) => path, environment = process
   })
   return {
     secret,
-    key: reference({ file: (path) => async () => await keyFromFile(inFolder(path)), ...openedBy(sources, keyFromSecret), ...ofTokens<KeyProvider>(pkcs11Key) }),
+    key: reference({ file: (path) => async () => await keyFromFile(inFolder(path)), ...openedBy(sources, keyFromSecret), ...ofTokens<KeyProvider>(pkcs11Key), ...stores.key }),
     signer: reference({ file: (path) => async () => await signerFromFile(inFolder(path)), ...openedBy(sources, signerFromSecret), ...ofTokens<Signer>(pkcs11Signer) })
   }
 }

@@ -18,7 +18,10 @@ import { readReactions } from '../plugins/anomaly-options.ts'
 import type { LoginProviderOptions } from '../plugins/login.ts'
 import { readMode } from '../plugins/refusal.ts'
 import { allOptional, anyThat, boolean, integer, listOf, object, oneOf, optional, optionInvalid, string, withDefault, type Read, type Reader } from '../options.ts'
+import type { AwsSettings } from '../secrets/store-schemes.ts'
+import type { Vault } from '../secrets/vault.ts'
 import { parseYaml } from '../yaml-text.ts'
+import { readKeyStores, type ConfiguredKeyStores } from './key-stores-config.ts'
 import { readModelsConfig } from './models-config.ts'
 import { placesBy, type Places } from './places.ts'
 import { readRedisPlace } from './redis-place.ts'
@@ -105,9 +108,13 @@ const logShape = {
   retainSeconds: optional(integer({ min: 1 }))
 }
 
-function readConfig (places: Places) {
+function readConfig (places: Places, keyStores: ConfiguredKeyStores = {}) {
   const { file, secret, signer } = places
   return object({
+    /** The Vault or OpenBao of references `vault:…`: as in {@link VaultOptions}. Default: there is none. */
+    vault: (): Vault | undefined => keyStores.vault,
+    /** Where AWS is for references `aws-kms:…`, as in {@link AwsSettings}. Default: where its own variables say. */
+    aws: (): AwsSettings | undefined => keyStores.aws,
     /** Where it listens. Anything but loopback needs `tls`, or `plaintext: allow` behind a proxy that ends TLS. */
     listen: allOptional({
       host: withDefault(string(), '127.0.0.1'),
@@ -228,7 +235,10 @@ export async function loadConfig (file: string): Promise<ServerConfig> {
   const value = parseYaml((await readNamedFile(file)).toString(), file)
   const name = path.basename(file)
   const folder = path.dirname(path.resolve(file))
-  const config = readConfig(placesBy((place) => path.resolve(folder, place)))(value ?? {}, name)
+  const inFolder = (place: string): string => path.resolve(folder, place)
+  const keyStores = readKeyStores(placesBy(inFolder))(value ?? {}, name)
+  const { vault } = keyStores
+  const config = readConfig(placesBy(inFolder, { ...keyStores, vault: vault && (() => vault) }), keyStores)(value ?? {}, name)
   const { keys, redis, decisionPoint, policy, policyKeyFiles } = config
   if (keys.store === 'redis' && (redis === undefined || keys.pepper === undefined)) throw optionInvalid(`${name}.keys`, 'given with redis and keys.pepper, the same for all nodes', keys.store)
   if (decisionPoint !== undefined && (policy !== undefined || policyKeyFiles !== undefined)) throw optionInvalid(`${name}.decisionPoint`, 'given without policy and policyKeyFiles', decisionPoint)

@@ -74,6 +74,8 @@ export async function createServer (parts: ServerParts): Promise<FastifyInstance
   const app = Fastify({ logger: withoutUrls(logger), bodyLimit: config.maxBodyBytes, forceCloseConnections: 'idle', ...limits, trustProxy: config.listen.trustProxy === undefined ? false : [...config.listen.trustProxy], ...tls !== undefined && { https: await readTls(tls) } })
   if (tls !== undefined) reloadTls(app, tls)
   app.setErrorHandler(sendError)
+  // First said, last done: what is closed before may still ask it.
+  app.addHook('onClose', async () => { await config.vault?.close() })
   app.addHook('onClose', async () => { await keys.store.close() })
   try {
     const limits = await openLimits(app, config, parts.data, keys.pepper)

@@ -1,5 +1,6 @@
 import { string, type Reader } from '../options.ts'
 import { secretStores, type SecretStores } from '../secrets/secret-stores.ts'
+import type { KeyStores } from '../secrets/store-schemes.ts'
 
 /** Turns what a configuration says of places into paths and sources. */
 export interface Places extends SecretStores {
@@ -7,6 +8,6 @@ export interface Places extends SecretStores {
 }
 
 /** Places whose files this function names. */
-export function placesBy (inFolder: (name: string) => string): Places {
-  return { file: (value, path) => inFolder(string()(value, path)), ...secretStores({ inFolder }) }
+export function placesBy (inFolder: (name: string) => string, keyStores: KeyStores = {}): Places {
+  return { file: (value, path) => inFolder(string()(value, path)), ...secretStores({ inFolder, ...keyStores }) }
 }

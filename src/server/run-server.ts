@@ -17,8 +17,18 @@ export interface RunningServer {
   readonly firstKeys: FirstKeys | null
 }
 
-/** Prepares the data folder, builds the reference server and lets it listen. */
+/** Prepares the data folder, builds the reference server and lets it listen. The Vault of the configuration is closed with it, so that another server needs it read anew. */
 export async function runServer (config: ServerConfig, logger?: ServerLogger): Promise<RunningServer> {
+  try {
+    return await start(config, logger)
+  } catch (error) {
+    // Before there is a server that would do it.
+    await config.vault?.close()
+    throw error
+  }
+}
+
+async function start (config: ServerConfig, logger?: ServerLogger): Promise<RunningServer> {
   requireSafeListener(config)
   const data = dataFolder(config.data)
   await prepareData(data, config)
