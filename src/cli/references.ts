@@ -6,8 +6,14 @@ import { vaultOf } from '../secrets/vault-environment.ts'
 import type { Vault } from '../secrets/vault.ts'
 
 let vault: Vault | undefined
-// No address is looked at for commands that ask no Vault.
-const stores = secretStores({ vault: () => vault ??= vaultOf(process.env) })
+
+const stores = secretStores({
+  // No address is looked at for commands that ask no Vault.
+  vault: () => {
+    vault ??= vaultOf(process.env)
+    return vault
+  }
+})
 
 /** What a word of the command line names: the path of a file, or a reference as in {@link SecretStores}. */
 function referenceOf (word: string): string {

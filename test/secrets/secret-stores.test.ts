@@ -3,6 +3,7 @@ import t from 'tap'
 import { writeFileAtomic } from '../../src/files.ts'
 import { createSigningKey, createWrappingKey } from '../../src/secrets/create-keys.ts'
 import { secretStores } from '../../src/secrets/secret-stores.ts'
+import type { Vault } from '../../src/secrets/vault.ts'
 
 t.test('a reference finds what it names, when it is used', async (t) => {
   const folder = t.testdir()
@@ -32,5 +33,25 @@ t.test('what is no reference is refused, and never shown', (t) => {
       t.throws(() => read(value, 'redis.password'), { code: 'FMG_ERR_OPTION_INVALID', message: /^(?!.*sesame).*redis\.password must be file:…/ })
     }
   }
+  t.end()
+})
+
+t.test('a key store that is not known, or what it could not call a thing, is refused where it stands', (t) => {
+  const vault = (): Vault => ({ ask: async () => await Promise.reject(new Error('asked')), close: async () => { await Promise.resolve() } })
+  const known = secretStores({ vault, environment: { AWS_DEFAULT_REGION: 'eu-central-1' } })
+  t.equal(typeof known.secret('vault:secret/model-guard#pepper', 'pepper').read, 'function')
+  t.equal(typeof known.key('vault:team/transit/model', 'key'), 'function')
+  t.equal(typeof known.key('aws-kms:alias/model', 'key'), 'function')
+  t.equal(typeof secretStores({ environment: {}, aws: { region: 'eu-central-1' } }).key('aws-kms:alias/model', 'key'), 'function')
+  const none = secretStores({ environment: {} })
+  for (const [work, message] of [
+    [() => known.secret('vault:secret/model-guard', 'at'), /at must be vault:MOUNT\/PATH#MEMBER/],
+    [() => known.secret('aws-kms:alias/model', 'at'), /^option invalid: at must be file:/],
+    [() => known.key('vault:model', 'at'), /at must be vault:MOUNT\/NAME/],
+    [() => known.key('aws-kms:alias/model#A256KW', 'at'), /at must be aws-kms:KEY or/],
+    [() => known.signer('vault:transit/model', 'at'), /at must be file:/],
+    [() => none.secret('vault:secret/model-guard#pepper', 'at'), /at must be where a Vault is known/],
+    [() => none.key('aws-kms:alias/model', 'at'), /at must be where a region is known/]
+  ] as const) t.throws(work, { code: 'FMG_ERR_OPTION_INVALID', message })
   t.end()
 })

@@ -62,12 +62,14 @@ t.test('a server with its model key in AWS KMS starts and answers', async (t) =>
   const { AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret } = process.env
   t.teardown(() => { Object.assign(process.env, { ...id !== undefined && { AWS_ACCESS_KEY_ID: id }, ...secret !== undefined && { AWS_SECRET_ACCESS_KEY: secret } }) })
   Object.assign(process.env, { AWS_ACCESS_KEY_ID: double.credentials.accessKeyId, AWS_SECRET_ACCESS_KEY: double.credentials.secretAccessKey })
-  const folder = t.testdir({ 'guard.yaml': `
+  const folder = t.testdir({
+    'guard.yaml': `
 listen: { port: 0 }
 data: data
 aws: { region: ${double.region}, endpoint: '${double.endpoint}' }
 models: { keys: ['aws-kms:alias/model', 'aws-kms:${double.keys.rsa}#RSA-OAEP-256'] }
-` })
+`
+  })
   t.strictSame(await answers(t, folder), ['aws-kms:alias/model', `aws-kms:${double.keys.rsa}`])
   t.match(await readFile(path.join(folder, 'guard.yaml'), 'utf8'), 'alias/model')
 })
