@@ -3,11 +3,14 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { pythonWith } from '../../scripts/python.js'
+import { signDataset } from '../../src/model/sign-dataset.ts'
 import { signModel, type SignModelOptions } from '../../src/model/sign-model.ts'
 import type { Trust } from '../../src/model/trust.ts'
+import { verifyDataset } from '../../src/model/verify-dataset.ts'
 import { verifyModel } from '../../src/model/verify-model.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
 import { run, type Ended } from '../helpers/command.ts'
+import { datasetManifestOf } from '../helpers/datasets.ts'
 import { writeFiles } from '../helpers/models.ts'
 
 // pyOpenSSL: model_signing imports it, and has it no more from what it depends on.
@@ -110,4 +113,19 @@ t.test('signed under a certificate, by either for the other', { skip }, async (t
   t.match(await told({ do: 'verify', model, signature, chain: [at('ca.pem')] }), { status: 0 })
   await appendFile(path.join(model, 'model.onnx'), 'x')
   t.match(await told({ do: 'verify', model, signature, chain: [at('ca.pem')] }), { status: 1, stderr: /Hash mismatch/ })
+})
+
+t.test('a dataset is signed by either and verified by the other', { skip }, async (t) => {
+  const { model, key, publicKey, trust } = await place(t)
+  const directory = await writeFiles(model, { 'dataset.json': datasetManifestOf(), 'rows/1.csv': '1,2,3' })
+  const signature = path.join(directory, 'dataset.sig')
+  t.match(await told({ do: 'sign', model: directory, signature, key }), { status: 0 })
+  t.match(await verifyDataset({ directory, trust }), { manifest: { name: 'payments' }, signer: { method: 'key' } })
+  await appendFile(path.join(directory, 'rows', '1.csv'), 'x')
+  await t.rejects(verifyDataset({ directory, trust }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'digest' })
+
+  await signDataset({ directory, signer: localSigner(createPrivateKey(await readFile(key))) })
+  t.match(await told({ do: 'verify', model: directory, signature, key: publicKey }), { status: 0 })
+  await appendFile(path.join(directory, 'rows', '1.csv'), 'x')
+  t.match(await told({ do: 'verify', model: directory, signature, key: publicKey }), { status: 1, stderr: /Hash mismatch for \W+rows\/1\.csv/ })
 })

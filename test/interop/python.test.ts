@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { openModel } from '../../src/model/open-model.ts'
@@ -8,6 +8,7 @@ import { signModel } from '../../src/model/sign-model.ts'
 import { localKey } from '../../src/secrets/local-key.ts'
 import { localSigner } from '../../src/secrets/local-signer.ts'
 import { run } from '../helpers/command.ts'
+import { sealedDataset } from '../helpers/datasets.ts'
 import { signedModel, trust } from '../helpers/models.ts'
 import { addModel } from '../helpers/onnx.ts'
 
@@ -44,6 +45,19 @@ t.test('a sealed bundle opens with Python alone', { skip: !hasPackages && 'pytho
   sealed.writeUInt8(sealed.readUInt8(100) ^ 1, 100)
   await writeFile(at('sealed', 'weights', 'a.bin.sealed'), sealed)
   t.not((await run('python3', [program, at('sealed'), at('keys', 'kek.json'), at('changed')])).status, 0, 'a changed byte is refused')
+})
+
+t.test('a sealed dataset opens with Python alone, and as nothing else', { skip: !hasPackages && 'python3 with cryptography and jwcrypto is not installed' }, async (t) => {
+  const folder = t.testdir()
+  const at = (...names: string[]): string => path.join(folder, ...names)
+  const jwk = { kty: 'oct', kid: 'kek', alg: 'A256KW', k: randomBytes(32).toString('base64url') }
+  await writeFile(at('kek.json'), JSON.stringify(jwk), { mode: 0o600 })
+  const rows = randomBytes(40_000)
+  await sealedDataset(at('sealed'), [localKey({ jwk })], { 'train/é.bin': rows })
+  t.match(await run('python3', [program, at('sealed'), at('kek.json'), at('opened')]), { status: 0, stderr: '' })
+  t.ok((await readFile(at('opened', 'train', 'é.bin'))).equals(rows))
+  await rename(at('sealed', 'dataset.sig'), at('sealed', 'model.sig'))
+  t.match(await run('python3', [program, at('sealed'), at('kek.json'), at('as-model')]), { status: 1, stderr: /the data key belongs to another statement/ })
 })
 
 t.test('what Python seals opens here', { skip: !hasCryptography && 'python3 with cryptography is not installed' }, async (t) => {
