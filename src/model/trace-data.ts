@@ -73,10 +73,14 @@ async function findData (digest: string, { datasets, trust, datasetTrust, keys }
   const found = await findSigned(datasets, [datasetKind, modelKind], (statement) => statement.digest === `sha256:${digest}` || statement.root === digest)
   if (found === undefined) return undefined
   if (found.kind === 'dataset') return { ...found, ...await judgeDataset(found.directory, datasetTrust, keys) }
-  const { signer } = await isSealed(found.directory)
-    ? await verifySignature(modelKind, path.join(found.directory, modelKind.signature), trust)
-    : await verifyModel({ model: found.directory, trust })
-  return { ...found, signer, manifest: undefined }
+  return { ...found, signer: await judgeModel(found.directory, trust, keys), manifest: undefined }
+}
+
+async function judgeModel (directory: string, trust: Trust, keys: readonly KeyProvider[]): Promise<ModelSigner> {
+  if (!await isSealed(directory)) return (await verifyModel({ model: directory, trust })).signer
+  const { statement, signer, mayClaim } = await verifySignature(modelKind, path.join(directory, modelKind.signature), trust)
+  if (isLimited(mayClaim)) checkSignerClaims(await openManifest(modelKind, directory, statement, keys), mayClaim)
+  return signer
 }
 
 async function judgeDataset (directory: string, trust: Trust, keys: readonly KeyProvider[]): Promise<Pick<FoundData, 'signer' | 'manifest'>> {

@@ -6,7 +6,7 @@ import { telling, type OnProgress } from './progress.ts'
 import { sealedName } from './sealed-bundle.ts'
 import { chunkBytes } from './sealed-chunk.ts'
 import { fileSource, tampered, type SealedFileSource } from './sealed-source.ts'
-import { requireLength, requireParts, type SignedFile } from './signed-file.ts'
+import { requireParts, type SignedFile } from './signed-file.ts'
 import { openBlockwise, prove, unseal, type ProvenSource } from './unseal.ts'
 
 /** Sealed files up to this size are opened whole before anything of them is given. */
@@ -60,7 +60,6 @@ async function * streamLarge ({ hashing, sealing, verified, onProgress }: Stream
   const { last, ...proven } = await prove(source, sealing, (proven, last) => ({ ...proven, last }))
   try {
     const totalBytes = proven.fullChunks * chunkBytes + last.length
-    requireLength(file, totalBytes)
     const blocks = (): AsyncIterable<Uint8Array> => telling(blocksOf(proven, last), { name, totalBytes }, onProgress)
     let expected = verified.get(name)
     if (expected === undefined) {

@@ -7,6 +7,7 @@ import { sealModel } from '../../src/model/seal-model.ts'
 import { signDataset } from '../../src/model/sign-dataset.ts'
 import { signModel } from '../../src/model/sign-model.ts'
 import { traceModel, type TraceModelOptions } from '../../src/model/trace-model.ts'
+import type { KeyProvider } from '../../src/secrets/key-provider.ts'
 import type { Trust } from '../../src/model/trust.ts'
 import { modelGuard } from '../helpers/command.ts'
 import { datasetManifestOf } from '../helpers/datasets.ts'
@@ -91,7 +92,8 @@ t.test('each link from a model to its data breaks by itself', async (t) => {
   t.same(await found(), whole)
   const untrusted = { code: 'FMG_ERR_SIGNER_UNTRUSTED' }
   const named = (name: string): Trust => ({ keys: [{ key: signer.publicKey, mayClaim: { name: [name] } }], authorities: [] })
-  await t.rejects(found({ trust: named('other') }), { ...untrusted, reason: 'signer-claims' }, 'who signed the model may sign others alone')
+  await t.rejects(found({ datasets: [], trust: named('other') }), { ...untrusted, reason: 'signer-claims' }, 'who signed the model may sign others alone')
+  t.same(await found({ datasets: [], trust: named('fraud') }), [false, false, false])
   await t.rejects(found({ datasetTrust: nobody }), { ...untrusted, reason: 'unknown-key' }, 'who may sign models may not sign datasets')
   await t.rejects(found({ datasetTrust: named('payments') }), { ...untrusted, reason: 'signer-claims' }, 'who signed the data it was made from')
   t.same(await found({ datasetTrust: trust }), whole)
@@ -134,10 +136,15 @@ t.test('a sealed model is traced by who can open its manifest', async (t) => {
   const sealed = { ...options, models: [destination] }
   t.match(await traceModel({ ...sealed, keys: [key] }), { manifest: { name: 'fraud' }, trainingData: [{ found: Object }, { found: Object }, {}, { found: Object }, {}] })
   await t.rejects(traceModel(sealed), { code: 'FMG_ERR_BUNDLE_INVALID' })
-  // As data it is sealed, too: its signature is verified, and nothing is opened.
-  const of = await writeFiles(path.join(folder, 'models', 'of'), { 'model.onnx': addModel(), 'model.json': manifestOf({ training_data: [{ name: 'fraud', digest: { sha256: options.digest.slice('sha256:'.length) } }] }) })
+  // As data it is sealed, too: its signature is verified, and nothing is opened unless its signer may not sign everything.
+  const of = await writeFiles(path.join(folder, 'models', 'of'), { 'model.onnx': addModel(), 'model.json': manifestOf({ name: 'tuned', training_data: [{ name: 'fraud', digest: { sha256: options.digest.slice('sha256:'.length) } }] }) })
   const { digest } = await signModel({ directory: of, signer })
-  t.match((await traceModel({ ...options, digest, datasets: [destination] })).trainingData, [{ found: { directory: destination } }])
+  const traceOf = async (names: readonly string[], keys: readonly KeyProvider[]): Promise<unknown> =>
+    (await traceModel({ ...options, digest, datasets: [destination], keys, trust: { keys: [{ key: signer.publicKey, mayClaim: { name: names } }], authorities: [] } })).trainingData
+  t.match((await traceModel({ ...options, digest, datasets: [destination] })).trainingData, [{ found: { directory: destination, kind: 'model' } }])
+  t.match(await traceOf(['tuned', 'fraud'], [key]), [{ found: { directory: destination } }])
+  await t.rejects(traceOf(['tuned', 'fraud'], []), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'no-recipient' })
+  await t.rejects(traceOf(['tuned'], [key]), { code: 'FMG_ERR_SIGNER_UNTRUSTED', reason: 'signer-claims' })
 })
 
 t.test('the command traces a record of the log, and says what was not found', async (t) => {
