@@ -9,6 +9,7 @@ const verbs: Readonly<Record<string, () => Promise<Verb>>> = {
   'keys list': async () => (await import('./keys.ts')).keysList,
   'keys rotate': async () => (await import('./keys.ts')).keysRotate,
   'keys revoke': async () => (await import('./keys.ts')).keysRevoke,
+  'keys doctor': async () => (await import('./keys-doctor.ts')).keysDoctor,
   'model keygen': async () => (await import('./model.ts')).modelKeygen,
   'model sign': async () => (await import('./model.ts')).modelSign,
   'model verify': async () => (await import('./model.ts')).modelVerify,
