@@ -16,6 +16,7 @@ const table = {
   FMG_ERR_INPUT_INVALID: ['the input is not valid: %s', 400],
   FMG_ERR_ACCESS_DENIED: ['access denied', 403],
   FMG_ERR_UPLOAD_INVALID: ['the upload is not valid: %s', 403],
+  FMG_ERR_ATTESTATION_INVALID: ['the attestation is not valid: %s', 403],
   FMG_ERR_MODEL_UNKNOWN: ['no such model', 404],
   FMG_ERR_MODEL_CONFLICT: ['the versions of the model do not allow it: %s', 409],
   FMG_ERR_RECORD_UNKNOWN: ['no such record', 404],

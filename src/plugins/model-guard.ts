@@ -4,6 +4,7 @@ import type { TierOptions } from '../limits/tiers.ts'
 import { object, optional, optionInvalid, type Reader } from '../options.ts'
 import { anomaly } from './anomaly.ts'
 import type { AnomalyOptions } from './anomaly-options.ts'
+import { attestation, type AttestationOptions } from './attestation.ts'
 import { audit, type AuditOptions } from './audit.ts'
 import { authenticate, type AuthenticateOptions } from './authenticate.ts'
 import { authorize, type AuthorizeOptions } from './authorize.ts'
@@ -27,6 +28,8 @@ export interface ModelGuardOptions {
   readonly models?: ModelsOptions
   /** Requests with a body must be signed by a key that is known, but for routes that say `upload: 'unsigned'`. */
   readonly signedUploads?: Omit<SignedUploadOptions, 'mode'>
+  /** Tells policies what appraisers of evidence say of where a request comes from. */
+  readonly attestation?: Omit<AttestationOptions, 'mode'>
   /** `observe`: everything is decided and recorded, nothing refused. Default `enforce`. */
   readonly mode?: Mode
   /** @deprecated Credentials and models in the clear: only behind a proxy that ends TLS on this very network. */
@@ -47,11 +50,12 @@ const readOptions = object({
   concurrency: optional(given<Omit<ConcurrencyOptions, 'mode' | keyof TierOptions>>()),
   models: optional(given<ModelsOptions>()),
   signedUploads: optional(given<Omit<SignedUploadOptions, 'mode'>>()),
+  attestation: optional(given<Omit<AttestationOptions, 'mode'>>()),
   mode: readMode
 })
 
 /**
- * Registers audit, models, authenticate, anomaly, rateLimit, verifySignedUpload, authorize and concurrency in the order in which their hooks must run,
+ * Registers audit, models, authenticate, anomaly, rateLimit, verifySignedUpload, attestation, authorize and concurrency in the order in which their hooks must run,
  * for the scope it is registered in and everything below.
  */
 export const modelGuard = fp(async function modelGuard (app: FastifyInstance, options: ModelGuardOptions): Promise<void> {
@@ -62,6 +66,7 @@ export const modelGuard = fp(async function modelGuard (app: FastifyInstance, op
   if (parts.anomaly !== undefined) await app.register(anomaly, { ...parts.anomaly, mode })
   if (parts.rateLimit !== undefined) await app.register(rateLimit, { ...parts.rateLimit, mode })
   if (parts.signedUploads !== undefined) await app.register(verifySignedUpload, { ...parts.signedUploads, mode })
+  if (parts.attestation !== undefined) await app.register(attestation, { ...parts.attestation, mode })
   await app.register(authorize, { ...parts.authorize, mode })
   if (parts.concurrency !== undefined) await app.register(concurrency, { ...tiersOf(parts.rateLimit), ...parts.concurrency, mode })
   guardUnknownPaths(app)
