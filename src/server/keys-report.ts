@@ -37,7 +37,7 @@ export interface BundleFinding {
   readonly others: readonly string[]
   /** Whether one configured key is all that opens it. */
   readonly onlyOne: boolean
-  /** Why no key of this configuration opens it. */
+  /** Why a key of this configuration that it is for does not open it, or that it is for none; `null` where all do. */
   readonly problem: string | null
   readonly ok: boolean
 }
@@ -93,7 +93,7 @@ function noBundles (error: unknown): readonly string[] {
 
 async function lookAtBundle (folder: string, bundle: string, keys: readonly KeyProvider[]): Promise<BundleFinding> {
   const opensWith: string[] = []
-  let problem = 'it is for none of the configured keys'
+  const problems: string[] = []
   try {
     const { recipients } = await readBundleEnvelope(folder)
     const kind = await kindIn(folder)
@@ -102,11 +102,11 @@ async function lookAtBundle (folder: string, bundle: string, keys: readonly KeyP
       await openBundleKey(kind, folder, statement, [key]).then((bytes) => {
         bytes.fill(0)
         opensWith.push(key.keyId)
-      }, (error: unknown) => { problem = why(error) })
+      }, (error: unknown) => { problems.push(`${key.keyId}: ${why(error)}`) })
     }
     const others = recipients.map(({ keyId }) => keyId).filter((keyId) => !opensWith.includes(keyId))
-    const ok = opensWith.length > 0
-    return { bundle, opensWith, others, onlyOne: ok && opensWith.length + others.length === 1, problem: ok ? null : problem, ok }
+    if (opensWith.length + problems.length === 0) problems.push('it is for none of the configured keys')
+    return { bundle, opensWith, others, onlyOne: opensWith.length === 1 && others.length === 0, problem: problems.join('; ') || null, ok: problems.length === 0 }
   } catch (error) {
     return { bundle, opensWith, others: [], onlyOne: false, problem: why(error), ok: false }
   }
