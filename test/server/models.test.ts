@@ -1,15 +1,12 @@
-import { cp, mkdir, rename } from 'node:fs/promises'
+import { rename } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { signModel } from '../../src/model/sign-model.ts'
-import { sealModel } from '../../src/model/seal-model.ts'
-import { keyFromFile, signerFromFile } from '../../src/secrets/key-file.ts'
 import { defaultConfig } from '../../src/server/config.ts'
-import type { DataFolder } from '../../src/server/data-folder.ts'
-import { exampleImage, exampleModel } from '../../src/server/example-model.ts'
+import { exampleImage } from '../../src/server/example-model.ts'
 import { runServer, stopServer, type RunningServer } from '../../src/server/run-server.ts'
 import { recordsIn } from '../helpers/guard.ts'
-import { manifestOf, writeFiles } from '../helpers/models.ts'
+import { addVersion } from '../helpers/model-versions.ts'
+import { writeFiles } from '../helpers/models.ts'
 import { startServer } from '../helpers/server.ts'
 
 type Ask = (method: string, url: string, payload?: unknown, headers?: Readonly<Record<string, string>>) => Promise<{ readonly status: number, readonly body: unknown }>
@@ -20,16 +17,6 @@ function asker ({ url }: Pick<RunningServer, 'url'>, key: string): Ask {
     const text = await response.text()
     return { status: response.status, body: text === '' ? null : JSON.parse(text) as unknown }
   }
-}
-
-/** Puts a version of the example model where a server finds it by command. */
-async function addVersion (data: DataFolder, version: string, folder = version): Promise<void> {
-  const source = path.join(data.root, `${folder}.unsealed`)
-  await writeFiles(source, { 'model.json': manifestOf({ name: 'digits', version }) })
-  await cp(path.join(exampleModel, 'model.onnx'), path.join(source, 'model.onnx'))
-  await signModel({ directory: source, signer: await signerFromFile(data.modelSigningKey) })
-  await mkdir(path.join(data.modelVersions, 'digits'), { recursive: true })
-  await sealModel({ source, destination: path.join(data.modelVersions, 'digits', folder), recipients: [await keyFromFile(data.modelWrappingKey)] })
 }
 
 const { request: image } = await exampleImage(7)
