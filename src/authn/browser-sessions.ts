@@ -1,5 +1,5 @@
 import { isTrustworthyUrl } from '../bounded-fetch.ts'
-import { havingMethods, integer, object, optionInvalid, withDefault, type Reader } from '../options.ts'
+import { havingMethods, integer, listOf, object, optionInvalid, withDefault, type Reader } from '../options.ts'
 import type { Principal } from '../principal.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import type { JsonObject } from '../strict-json.ts'
@@ -21,6 +21,8 @@ export interface BrowserSessionsOptions {
   readonly families: RefreshFamilies
   /** At least 32 bytes, the same on all nodes: what logins and sessions keep is sealed with it. */
   readonly secret: SecretSource
+  /** What `secret` was before: sessions and logins that began under one of these go on. To be left out once the longest session is over. Default none. */
+  readonly previousSecrets?: readonly SecretSource[]
   /** How many session tokens are remembered as good. Default 100,000. */
   readonly maxCached?: number
 }
@@ -85,6 +87,7 @@ const readOptions = object({
   tokens: havingMethods<TokenIssuer>('issue', 'verify', 'isOver', 'denySession'),
   families: havingMethods<RefreshFamilies>('begin', 'find', 'turn', 'end'),
   secret: havingMethods<SecretSource>('read'),
+  previousSecrets: withDefault(listOf(havingMethods<SecretSource>('read')), []),
   maxCached: withDefault(integer({ min: 1 }), 100_000)
 })
 
@@ -95,10 +98,10 @@ const purpose = 'session'
  * @throws FMG_ERR_OPTION_INVALID
  */
 export function browserSessions (options: BrowserSessionsOptions): BrowserSessions {
-  const { origin, tokens, families, secret, maxCached } = readOptions(options, 'browserSessions')
+  const { origin, tokens, families, secret, previousSecrets, maxCached } = readOptions(options, 'browserSessions')
   const isSecure = origin.startsWith('https:')
   const names = { sessionCookie: cookieName('model-guard-session', isSecure), refreshCookie: cookieName('model-guard-refresh', isSecure) }
-  const { seal, open } = sealer(secret)
+  const { seal, open } = sealer(secret, previousSecrets)
 
   function issue ({ id, refreshExpiresAt }: RefreshPart, principal: SessionPrincipal, issuer: string): SessionPart {
     const source = { method: 'session', id, issuer, session: id, expiresAt: refreshExpiresAt } as const
