@@ -21,7 +21,7 @@ export interface KeyFinding {
   readonly rotated: string
   /** `readable`, `not-made-yet`, or why it cannot be read. */
   readonly state: string
-  /** What is wrong with the permissions of its file; `null` where nothing is, or there is no file. */
+  /** What is wrong with the permissions of its file, for which a private key is not read at all; `null` where nothing is, or there is no file. */
   readonly permissions: string | null
   /** What stops working when it is lost. */
   readonly loss: string
@@ -70,7 +70,7 @@ async function lookAt ({ name, from, loss, look, isMadeLater }: KeptKey, folder:
   try {
     const since = Number(await look())
     const rotated = Number.isNaN(since) ? facts?.mtimeMs : since
-    return { ...finding, rotated: rotated === undefined ? 'unknown' : new Date(rotated).toISOString(), state: 'readable', ok: permissions === null }
+    return { ...finding, rotated: rotated === undefined ? 'unknown' : new Date(rotated).toISOString(), state: 'readable', ok: true }
   } catch (error) {
     return { ...finding, rotated: 'unknown', state: why(error), ok: false }
   }
