@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http'
 import t, { type Test } from 'tap'
 import { object, string } from '../../src/options.ts'
-import { askStore, patienceShape, readAnswer, type AskStore, type StorePatience } from '../../src/secrets/ask-store.ts'
+import { askStore, patienceShape, readAnswer, statusFailure, type AskStore, type StorePatience } from '../../src/secrets/ask-store.ts'
 import { listen } from '../helpers/listen.ts'
 
 const readPatience = object(patienceShape)
@@ -133,4 +133,12 @@ t.test('an answer that is not what it should be is not shown, and wiped like any
   const body = Buffer.from('"sesame"')
   t.equal(readAnswer(string(), { status: 200, headers: new Headers(), body }), 'sesame')
   t.ok(body.every((byte) => byte === 0))
+})
+
+t.test('a status is told, and what was said with it neither told nor kept', async (t) => {
+  for (const [status, reason] of [[401, 'store-denied'], [403, 'store-denied'], [404, 'store-missing'], [400, 'store-refused']] as const) {
+    const body = Buffer.from('sesame')
+    t.match(statusFailure({ status, headers: new Headers(), body }), failure(reason, new RegExp(`^status ${status}$`)))
+    t.ok(body.every((byte) => byte === 0))
+  }
 })

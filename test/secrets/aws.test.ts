@@ -108,6 +108,7 @@ t.test('whatever goes wrong is told by a code, in time, and nothing that was sen
     { name: 'no token', work: async () => await unwrap({ environment: webIdentity('none') }), code, reason: 'secret-file' },
     { name: 'wrong token', work: async () => await unwrap({ environment: webIdentity('wrong') }), code, reason: 'store-refused' },
     { name: 'garbage of STS', work: during((action) => action === 'sts' ? { status: 200, body: '<Credentials/>' } : undefined, async () => await unwrap({ environment: webIdentity('wrong') })), code, reason: 'store-garbage' },
+    { name: 'garbage of a time', work: during((action) => action === 'sts' ? { status: 200, body: '<AccessKeyId>A</AccessKeyId><SecretAccessKey>S</SecretAccessKey><SessionToken>T</SessionToken><Expiration>soon</Expiration>' } : undefined, async () => await unwrap({ environment: webIdentity('wrong') })), code, reason: 'store-garbage' },
     { name: 'busy', work: during(() => ({ status: 400, body: JSON.stringify({ __type: 'com.amazonaws.kms#ThrottlingException', message: echo }) }), unwrap), code, reason: 'store-busy' },
     { name: 'internal', work: during(() => ({ status: 500, body: echo }), unwrap), code, reason: 'store-busy' },
     { name: 'slow', work: during(() => ({ status: 0, body: '' }), async () => await unwrap({ timeoutMs: 90 })), code, reason: 'store-slow' },

@@ -3,6 +3,8 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { KeyProvider } from '../../src/secrets/key-provider.ts'
 import { readVaultPath } from '../../src/secrets/vault-path.ts'
+import { readSecretText } from '../../src/secrets/secret-text.ts'
+import { tokenKeeper } from '../../src/secrets/token-keeper.ts'
 import { vaultSecret } from '../../src/secrets/vault-secret.ts'
 import { vaultTransitKey } from '../../src/secrets/vault-transit-key.ts'
 import { vault, type Vault, type VaultOptions } from '../../src/secrets/vault.ts'
@@ -154,7 +156,7 @@ t.test('whatever goes wrong is told by a code, in time, and nothing that was sen
   await holdsFaults(t, [
     { name: 'wrong key', work: async () => await model(rootToken, 'other').unwrap(wrapped, statement), ...invalid },
     { name: 'wrong associated data', work: async () => await model().unwrap(wrapped, Buffer.from('another')), ...invalid },
-    { name: 'what is no ciphertext', work: async () => await model().unwrap({ ...wrapped, encryptedKey: Buffer.from('vault:v1:é') }, statement), ...invalid },
+    { name: 'what is no ciphertext', work: async () => await model('not even asked for').unwrap({ ...wrapped, encryptedKey: Buffer.from('vault:v1:é') }, statement), ...invalid },
     { name: 'no such key', work: async () => await model(rootToken, 'none').wrap(key, statement), code: unavailable, reason: 'store-missing' },
     { name: 'wrong token', work: async () => await model('hvs.none').wrap(key, statement), code: unavailable, reason: 'store-denied' },
     { name: 'no token', work: async () => await model('two words').wrap(key, statement), code: unavailable, reason: 'secret-no-text' },
@@ -294,13 +296,45 @@ t.test('what a policy does not allow leads to no further login', async (t) => {
 t.test('a client that is closed while it logs in revokes what it got, and closes where there is nobody to tell', async (t) => {
   const kept = await keeping(t, appRoleOf)
   const count = await kept.place.count()
-  const client = vault({ url: kept.double.url, login: await appRoleOf(kept.place) })
+  const hand = handSchedule()
+  const client = vault({ url: kept.double.url, login: await appRoleOf(kept.place), later: hand.schedule })
   // Whether it is answered is up to which of the two comes first.
   await Promise.allSettled([client.ask('secret/data/model-guard'), client.close()])
+  t.strictSame(hand.delays, [])
   t.equal(await kept.place.count(), count)
   kept.double.stop()
   await kept.close()
   t.strictSame(kept.hand.delays, [])
+})
+
+t.test('a question has one time for its login and all its attempts', async (t) => {
+  const double = await vaultDouble(t)
+  const place = await prepareVault(t, double)
+  let now = 0
+  const client = clientOf(t, { url: double.url, login: await appRoleOf(place), clock: () => now, pause: async () => { await Promise.resolve() } })
+  const secret = vaultSecret(client, 'secret/model-guard', 'pepper')
+  await secret.read()
+  await place.revokeAll()
+  double.asked.length = 0
+  double.instead = () => {
+    now += 3000
+    return double.asked.length < 4 ? undefined : { status: 503, body: '' }
+  }
+  await t.rejects(secret.read(), failure('store-busy'))
+  t.strictSame(double.asked, ['GET secret/data/model-guard', 'GET auth/token/lookup-self', 'POST auth/approle/login', 'GET secret/data/model-guard'])
+})
+
+t.test('a lease of months is renewed once a day, which timers can hold', async (t) => {
+  const hand = handSchedule()
+  const keeper = tokenKeeper({ logIn: async () => await Promise.resolve({ token: 't', seconds: 8_640_000, isRenewable: true }), renew: async () => { await Promise.resolve(undefined) }, clock: () => 0, later: hand.schedule, timeoutMs: 1 })
+  t.equal(await keeper.token(1), 't')
+  t.strictSame(hand.delays, [86_400_000])
+})
+
+t.test('the bytes that a token came in are wiped', async (t) => {
+  const bytes = Buffer.from('hvs.token\r\n')
+  t.equal(await readSecretText({ read: async () => await Promise.resolve(bytes) }), 'hvs.token')
+  t.ok(bytes.every((byte) => byte === 0))
 })
 
 t.test('a namespace is named in each question', async (t) => {
@@ -327,6 +361,7 @@ t.test('what is no client, path or name is refused before anybody is asked', asy
   t.equal(key.keyId, 'mine')
   await t.rejects(key.wrap(randomBytes(31), statement), { code: 'FMG_ERR_OPTION_INVALID' })
   t.throws(() => readVaultPath(7, 'path'), { code: 'FMG_ERR_OPTION_INVALID' })
+  t.equal(readVaultPath('a b/c?d#e%2f', 'path'), 'a%20b/c%3Fd%23e%252f')
 })
 
 t.test('a real one', async (t) => {
