@@ -29,9 +29,10 @@ const maxComponents = 50
  * @throws FMG_ERR_UPLOAD_INVALID where a field or a parameter is not well-formed.
  */
 export function readSignatures (fields: readonly string[]): readonly MessageSignature[] {
-  const [inputs, signatures] = ['signature-input', 'signature'].map((name) => dictionaryOf(fieldLines(fields, name).join(', ')))
-  return Array.from(inputs ?? []).flatMap(([label, input]) => {
-    const [signature] = signatures?.get(label) ?? []
+  const read = (name: string): ReturnType<typeof parseDictionary> => dictionaryOf(fieldLines(fields, name).join(', '))
+  const signatures = read('signature')
+  return Array.from(read('signature-input')).flatMap(([label, input]) => {
+    const [signature] = signatures.get(label) ?? []
     if (signature === undefined) return []
     if (!isInnerList(input) || !(signature instanceof ArrayBuffer) || input[0].length > maxComponents) throw badUpload('signature-malformed')
     return [{ label, input, signature: Buffer.from(signature), parameters: parametersOf(input) }]

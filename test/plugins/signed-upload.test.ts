@@ -242,6 +242,33 @@ t.test('of several signatures one must be good', async (t) => {
   await refuses(t, app, asked(both(byHand(), unknown, ', c=(), d=()')), 'signature-count')
 })
 
+t.test('a store of nonces that is down is told of, whatever other signatures there are', async (t) => {
+  const lost = await serve(t, { replayStore: { remember: () => { throw guardError('FMG_ERR_REPLAY_UNAVAILABLE') } } })
+  const [good, unknown] = [byHand(), byHand({ parameters: { keyid: 'none' } })]
+  const headers = { ...good, 'signature-input': `${good['signature-input'] ?? ''}, ${(unknown['signature-input'] ?? '').replace('a=', 'b=')}`, signature: `${good.signature ?? ''}, ${(unknown.signature ?? '').replace('a=', 'b=')}` }
+  t.match(await lost.inject(asked(headers)), { statusCode: 503 })
+})
+
+t.test('a body without a type is held against its digest as well', async (t) => {
+  const app = Object.assign<FastifyInstance, Pick<App, 'reached' | 'ended' | 'reasons'>>(Fastify(), { reached: 0, ended: 0, reasons: [] })
+  t.teardown(() => app.close())
+  await app.register(verifySignedUpload, { keys, replayStore: memoryReplayStore({ clock: () => now }), clock: () => now })
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, payload, done) => { done(null, payload) })
+  app.post('/models/:model', async ({ body }) => {
+    app.reached++
+    return body
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  for (const [payload, status] of [[body, 200], ['{"hello":"World"}', 403]] as const) {
+    const { 'content-type': type, 'content-length': length, ...headers } = byHand({ components: all.slice(0, 3) })
+    t.strictSame([type, length], ['application/json', '17'])
+    const { head, end } = await sent(app, { ...headers, 'transfer-encoding': 'chunked' }, `11\r\n${payload}\r\n0\r\n\r\n`)
+    t.match(head, new RegExp(`^HTTP/1.1 ${status} `))
+    end()
+  }
+  t.equal(app.reached, 1)
+})
+
 t.test('without a signature, or a digest, nothing is taken; what has no body needs none', async (t) => {
   const app = await serve(t)
   await refuses(t, app, asked({ 'content-type': 'application/json' }), 'signature-missing')
