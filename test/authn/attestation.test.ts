@@ -185,9 +185,13 @@ t.test('keys that are published as certificates alone are read, and where each s
     return await Promise.resolve(Response.json({ keys }))
   }
   const x5c = [signing.certificate.raw.toString('base64')]
-  const verifier = azureVerifier({ issuer: azure.issuer, fetch: fetch([{ kty: 'RSA', kid: 'k1', x5c }, { kty: 'RSA', kid: 'k2', x5c: ['AA'] }, 'none']) })
+  const verifier = azureVerifier({ issuer: azure.issuer, fetch: fetch([{ kty: 'RSA', kid: 'k1', x5c }, { kty: 'RSA', kid: 'k2', x5c: ['AA'] }, null]) })
   t.ok(await verifier.verify(await azure.sign(azureVm, { key: signing.privateKey }), now))
   await refuses(t, verifier, await azure.sign(azureVm, { key: signing.privateKey, kid: 'k2' }), 'token-key')
+  for (const [appraiser, make, claims] of [[azure, azureVerifier, azureVm], [ear, earVerifier, good]] as const) {
+    const both = make({ issuer: appraiser.issuer, jwks: { keys: appraiser.jwks.keys.map((key) => ({ ...key, x5c })) } })
+    t.ok(await both.verify(await appraiser.sign(claims), now), 'a key that stands there itself is the one')
+  }
   t.ok(await nvidiaVerifier({ fetch: fetch(nvidia.jwks.keys) }).verify(await nvidiaResult(nvidia, nonce), now))
   t.strictSame(asked, [`${azure.issuer}/certs`, 'https://nras.attestation.nvidia.com/.well-known/jwks.json'])
 })
