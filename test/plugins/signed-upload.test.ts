@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createHash, createSecretKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import { openAsBlob, createReadStream, writeFileSync } from 'node:fs'
+import { connect as connectHttp2 } from 'node:http2'
 import { connect, type Socket } from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -387,6 +388,28 @@ t.test('a body that is taken away, or refused for its size, is missed, or not wa
   const { head, end } = await sent(small, { ...chunked, 'transfer-encoding': 'chunked' }, '10\r\nanother content\n\r\n0\r\n\r\n')
   t.match(head, /^HTTP\/1.1 413 /)
   end()
+})
+
+t.test('it is the same over HTTP/2', async (t) => {
+  const app = Object.assign(Fastify({ http2: true }), { reached: 0 })
+  t.teardown(async () => { await app.close() })
+  await app.register(verifySignedUpload, { keys, replayStore: memoryReplayStore({ clock: () => now }), clock: () => now })
+  app.post('/models/:model', async ({ body }) => {
+    app.reached++
+    return body
+  })
+  const address = await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connectHttp2(address)
+  t.teardown(() => { client.close() })
+  const ask = async (payload: string): Promise<unknown> => {
+    const headers = await signed({ url: `${address}/models/fraud?v=2` })
+    const stream = client.request({ ':method': 'POST', ':path': '/models/fraud?v=2', ...headers }).end(payload)
+    const [answered] = await once(stream, 'response') as [Record<string, unknown>]
+    stream.resume()
+    return answered[':status']
+  }
+  t.strictSame([await ask(body), await ask(body.replace('w', 'W'))], [200, 403])
+  t.equal(app.reached, 1)
 })
 
 t.test('a client signs a file, bytes or what it has the digest of, and sends it by fetch', async (t) => {
