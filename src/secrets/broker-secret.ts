@@ -1,5 +1,5 @@
 import { optionInvalid } from '../options.ts'
-import type { KeyBroker } from './key-broker.ts'
+import { readResourcePath, type KeyBroker } from './key-broker.ts'
 import { keyFromSecret } from './key-file.ts'
 import { storeFailure } from './ask-store.ts'
 import type { KeyProvider } from './key-provider.ts'
@@ -45,7 +45,7 @@ export function brokerKey (broker: KeyBroker, uri: string, { keyId, algorithm }:
 }
 
 function resourcePath (uri: string): string {
-  const [, path] = /^kbs:\/\/\/((?:[\w.-]+\/){2}[\w.-]+)$/.exec(uri) ?? []
-  if (path === undefined || path.split('/').some((part) => /^\.+$/.test(part))) throw optionInvalid('uri of a resource', 'kbs:///repository/type/tag', uri)
-  return path
+  const [, path] = /^kbs:\/\/\/(.+)$/.exec(uri) ?? []
+  if (path === undefined) throw optionInvalid('uri of a resource', 'kbs:///repository/type/tag', uri)
+  return readResourcePath(path, 'uri of a resource')
 }

@@ -21,6 +21,7 @@ export interface KeyBrokerOptions extends StorePatience {
 export interface KeyBroker {
   /**
    * What stands under `repository/type/tag`: a fresh copy, which the caller may zero.
+   * @throws FMG_ERR_OPTION_INVALID for a path that can be none.
    * @throws FMG_ERR_KEY_UNAVAILABLE as `AskStore` does, with reason `store-denied` when evidence or policy do not do, `store-missing` when there is no such resource, `store-garbage` or `store-algorithm` for
    * an answer that is not sealed to this process's key as was asked, `attester-failed` when there is no evidence to be had.
    */
@@ -33,6 +34,12 @@ const readOptions = object({
   attester: readAttester,
   algorithm: withDefault(oneOf<BrokerAlgorithm>('ECDH-ES+A256KW', 'RSA-OAEP-256'), 'ECDH-ES+A256KW')
 })
+
+/** Three names, none of which leads elsewhere in the broker. @throws FMG_ERR_OPTION_INVALID */
+export function readResourcePath (value: string, path: string): string {
+  if (!/^(?:[\w.-]+\/){2}[\w.-]+$/.test(value) || value.split('/').some((part) => /^\.+$/.test(part))) throw optionInvalid(path, 'repository/type/tag', value)
+  return value
+}
 
 /**
  * A client of a key broker, which releases keys to whom it can see to run what it should. Attests when something is wanted, with a key made for that session, and again when the
@@ -58,7 +65,8 @@ export function keyBroker (options: KeyBrokerOptions): KeyBroker {
   }
 
   return {
-    async resource (path) {
+    async resource (given) {
+      const path = readResourcePath(given, 'resource')
       const until = clock() + timeoutMs
       const wasThere = current
       let at = await session(until)

@@ -229,6 +229,7 @@ t.test('options and references that do not fit are refused', async (t) => {
     [{ url: 'https://kbs.example', attester, [allowSampleEvidence]: true, algorithm: 'RSA1_5' }, /algorithm must be one of/]
   ] as const) t.throws(() => keyBroker(options as never), { code: 'FMG_ERR_OPTION_INVALID', message })
   const client = keyBroker({ url: 'https://kbs.example/', attester, [allowSampleEvidence]: true })
+  for (const bad of ['a/b', 'a/b/c/d', 'a/../c', '../../auth', 'a/b/c?d', '']) await t.rejects(client.resource(bad), { code: 'FMG_ERR_OPTION_INVALID' }, bad)
   for (const bad of ['kbs://other.example/a/b/c', 'kbs:///a/b', 'kbs:///a/b/c/d', 'kbs:///a/../c', 'kbs:///a/b/c?d', 'kbs:///a/b/%2e', 'https:///a/b/c', '']) {
     t.throws(() => brokerSecret(client, bad), { code: 'FMG_ERR_OPTION_INVALID' }, bad)
     t.throws(() => brokerKey(client, bad, { keyId: 'k', algorithm: 'A256KW' }), { code: 'FMG_ERR_OPTION_INVALID' }, bad)
