@@ -18,7 +18,14 @@ export const keysDoctor: Verb = {
 
 async function look (file: string | undefined, folder: string | undefined): Promise<KeysReport> {
   const [{ defaultConfig, loadConfig }, { referencesIn }, { reportKeys }] = await Promise.all([import('../server/config.ts'), import('../server/kept-keys.ts'), import('../server/keys-report.ts')])
-  if (file !== undefined && folder === undefined) return await reportKeys(await loadConfig(file), file, referencesIn(parseYaml((await readNamedFile(file)).toString(), file)))
+  if (file !== undefined && folder === undefined) {
+    const config = await loadConfig(file)
+    try {
+      return await reportKeys(config, file, referencesIn(parseYaml((await readNamedFile(file)).toString(), file)))
+    } finally {
+      await config.vault?.close()
+    }
+  }
   if (folder === undefined || file !== undefined) throw new UsageError('one of --config and --data is required')
   return await reportKeys({ ...defaultConfig, data: path.resolve(folder) }, folder, new Map())
 }

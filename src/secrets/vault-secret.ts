@@ -17,6 +17,18 @@ export interface VersionedSecret extends SecretSource {
   version (): Promise<SecretVersion>
 }
 
+/**
+ * When a secret was put where it is, in milliseconds since 1970; nothing where its source does not say.
+ * @throws as `read` does.
+ */
+export async function secretSince (source: SecretSource | undefined): Promise<number | undefined> {
+  return source !== undefined && isVersioned(source) ? Date.parse((await source.version()).createdAt) : undefined
+}
+
+function isVersioned (source: SecretSource): source is VersionedSecret {
+  return 'version' in source
+}
+
 const readSecret = objectWith({
   data: objectWith({
     data: recordOf((value) => value),

@@ -6,6 +6,7 @@ import { readPrivateFile } from '../files.ts'
 import { readPepper } from '../pepper.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
+import { secretSince } from '../secrets/vault-secret.ts'
 import type { ServerConfig } from './config.ts'
 import type { DataFolder } from './data-folder.ts'
 
@@ -48,7 +49,16 @@ export function keptKeys (config: ServerConfig, data: DataFolder, references: Re
 function ownKeys ({ keys, audit, anomaly, models, redis }: ServerConfig, data: DataFolder): Kept[] {
   const openLog = audit.signer ?? (async () => await signerFromFile(data.logKey))
   return [
-    { name: 'pepper', member: 'keys.pepper', file: data.pepper, loss: 'every API key; new ones must be given to everybody', look: async () => { requireBytes(await readPepper(keys.pepper ?? data.pepper), 32) } },
+    {
+      name: 'pepper',
+      member: 'keys.pepper',
+      file: data.pepper,
+      loss: 'every API key; new ones must be given to everybody',
+      look: async () => {
+        requireBytes(await readPepper(keys.pepper ?? data.pepper), 32)
+        return await secretSince(keys.pepper)
+      }
+    },
     {
       name: 'log signing key',
       member: 'audit.signer',
@@ -95,7 +105,16 @@ function givenSecrets ({ redis, login, anomaly: { webhook }, decisionPoint, list
 }
 
 function secret (name: string, member: string, source: SecretSource | undefined, loss: string): Kept[] {
-  return source === undefined ? [] : [{ name, member, loss, look: async () => { requireBytes(await source.read(), 1) } }]
+  if (source === undefined) return []
+  return [{
+    name,
+    member,
+    loss,
+    look: async () => {
+      requireBytes(await source.read(), 1)
+      return await secretSince(source)
+    }
+  }]
 }
 
 function file (name: string, path: string | undefined, loss: string): Kept[] {

@@ -7,6 +7,7 @@ import { inspectModel } from '../../src/model/inspect-model.ts'
 import { loadConfig } from '../../src/server/config.ts'
 import { exampleImage } from '../../src/server/example-model.ts'
 import { runServer, stopServer } from '../../src/server/run-server.ts'
+import { modelGuard } from '../helpers/command.ts'
 import { awsDouble } from '../helpers/aws-double.ts'
 import { vaultDouble } from '../helpers/vault-double.ts'
 import { prepareVault, startVault, type VaultAddress } from '../helpers/vault.ts'
@@ -42,6 +43,11 @@ models: { keys: ['vault:transit/${key}'] }
   t.strictSame(await answers(t, folder), ['vault:transit/model'])
   t.equal(await place.count(), before, 'its token is revoked with it')
   t.notOk(existsSync(path.join(folder, 'model', 'secrets', 'pepper')))
+
+  await writeFile(path.join(folder, 'secret-id'), await place.newSecretId(1), { mode: 0o600 })
+  const { status, stdout } = await modelGuard('keys', 'doctor', '--config', path.join(folder, 'guard.yaml'), '--json')
+  t.match([status, JSON.parse(stdout)], [0, { ok: true, keys: [{ from: 'vault:secret/model-guard#pepper', rotated: /^20\d\d-/, state: 'readable' }] }])
+  t.equal(await place.count(), before, 'so is that of a command')
 
   await writeFile(path.join(folder, 'guard.yaml'), configuration('other'))
   await writeFile(path.join(folder, 'secret-id'), await place.newSecretId(1), { mode: 0o600 })
