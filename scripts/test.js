@@ -1,11 +1,13 @@
 // npm test                     types, lint, every test on a real Redis, and the rule of full coverage
 // npm test -- test/a.test.ts   types and these tests alone
+// FMG_PEERS=all npm test       also builds the peers that take many minutes
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { install, installed } from './debian.js'
 import { startRedis } from './redis.js'
 import { build, run, testsIn } from './run.js'
+import { buildVault, vaultProgram } from './vault.js'
 
 const tap = 'node_modules/tap/dist/esm/run.mjs'
 const named = process.argv.slice(2).map((file) => file.replace(/^(\.\/)?(test\/.*)\.ts$/, 'dist/$2.js'))
@@ -48,6 +50,7 @@ async function test () {
   if (spawnSync('pkcs11-tool').error !== undefined) install('opensc')
   if (spawnSync('strace', ['-V']).status !== 0) install('strace')
   if (spawnSync('go', ['version']).status !== 0) install('golang-go')
+  if (process.env.FMG_PEERS === 'all' && vaultProgram() === undefined) buildVault()
   const redis = await startRedis()
   try {
     const files = named.length > 0 ? named : testsIn('dist/test')

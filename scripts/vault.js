@@ -21,34 +21,30 @@ import "github.com/hashicorp/vault/command"
 func main() { os.Exit(command.Run(os.Args[1:])) }
 `
 
+const folder = path.join(tmpdir(), `model-guard-vault-${process.getuid?.() ?? 0}-${version}`)
+const built = path.join(folder, 'vault')
+
 /**
- * A Vault or an OpenBao that can be run: the one on the path, else a Vault of this machine, kept outside of the repository, which is built from its Go module
- * once when `FMG_PEERS` is `all`. That takes ten minutes or more on two cores. OpenBao's own module cannot be built like this: its releases have no
- * version that Go would take.
+ * A Vault or an OpenBao that can be run: one on the path, else the one that `buildVault` made.
  * @returns {string | undefined} the program
  */
 export function vaultProgram () {
   const there = ['bao', 'vault'].find((name) => spawnSync(name, ['version'], { stdio: 'ignore' }).status === 0)
-  if (there !== undefined) return there
-  const folder = path.join(tmpdir(), `model-guard-vault-${process.getuid?.() ?? 0}-${version}`)
-  const program = path.join(folder, 'vault')
-  if (existsSync(program)) return program
-  return process.env.FMG_PEERS === 'all' && build(folder, program) ? program : undefined
+  return there ?? (existsSync(built) ? built : undefined)
 }
 
 /**
- * @param {string} folder
- * @param {string} program
- * @returns {boolean}
+ * Builds a Vault from its Go module, outside of the repository, once a machine. It takes ten minutes or more on two cores, and 400 MB. OpenBao cannot be had like
+ * this: its releases are no versions that Go takes for its module. Says nothing when it fails: look for the program afterwards.
  */
-function build (folder, program) {
+export function buildVault () {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   writeFileSync(path.join(folder, 'go.mod'), modules)
   writeFileSync(path.join(folder, 'main.go'), main)
   const env = { ...process.env, CGO_ENABLED: '0' }
-  for (const words of [['mod', 'tidy', '-e'], ['build', '-trimpath', '-ldflags=-s -w', '-o', `${program}.new`, '.']]) {
-    if (spawnSync('go', words, { cwd: folder, env, stdio: 'ignore', timeout: 1_800_000 }).status !== 0) return false
+  // -e: what only tests of its own import is not all to be had.
+  for (const words of [['mod', 'tidy', '-e'], ['build', '-trimpath', '-ldflags=-s -w', '-o', `${built}.new`, '.']]) {
+    spawnSync('go', words, { cwd: folder, env, stdio: 'ignore', timeout: 1_800_000 })
   }
-  renameSync(`${program}.new`, program)
-  return true
+  if (existsSync(`${built}.new`)) renameSync(`${built}.new`, built)
 }

@@ -366,6 +366,6 @@ t.test('what is no client, path or name is refused before anybody is asked', asy
 
 t.test('a real one', async (t) => {
   const address = await startVault(t)
-  if (address === undefined) t.pass('# skip: neither bao nor vault is here; FMG_PEERS=all builds one', { skip: true })
+  if (address === undefined) t.pass('# skip: neither bao nor vault is here; FMG_PEERS=all npm test builds one', { skip: true })
   else await suite(t, await prepareVault(t, address))
 })

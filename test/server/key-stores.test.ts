@@ -59,7 +59,7 @@ t.test('a server with its pepper in KV and its model key in transit starts and a
 
 t.test('the same of a real Vault', async (t) => {
   const address = await startVault(t)
-  if (address === undefined) t.pass('# skip: neither bao nor vault is here; FMG_PEERS=all builds one', { skip: true })
+  if (address === undefined) t.pass('# skip: neither bao nor vault is here; FMG_PEERS=all npm test builds one', { skip: true })
   else await suite(t, address)
 })
 
