@@ -4,8 +4,8 @@ import type { Test } from 'tap'
 import { canonicalJson } from '../../src/encoding.ts'
 import type { AwsCredentials } from '../../src/secrets/aws-signature.ts'
 import type { AwsPlace } from './aws.ts'
-import { memberOf, textOf } from './json.ts'
-import { listen } from './listen.ts'
+import { fromBase64, memberOf, textOf } from './json.ts'
+import { listen, textIn } from './listen.ts'
 
 export interface AwsDouble extends AwsPlace {
   readonly stop: () => void
@@ -148,16 +148,4 @@ export async function awsDouble (t: Test): Promise<AwsDouble> {
   }
   known.set(double.credentials.accessKeyId, double.credentials)
   return double
-}
-
-async function textIn (request: IncomingMessage): Promise<string> {
-  let text = ''
-  for await (const chunk of request.setEncoding('utf8')) text += String(chunk)
-  return text
-}
-
-function fromBase64 (value: unknown): Buffer {
-  const bytes = Buffer.from(textOf(value), 'base64')
-  if (bytes.toString('base64') !== value) throw new TypeError('no base64')
-  return bytes
 }

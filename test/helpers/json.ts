@@ -20,3 +20,10 @@ export function textOf (value: unknown): string {
 export function bytesOf (value: unknown): Buffer {
   return Buffer.from(textOf(value), 'hex')
 }
+
+/** Bytes in standard base64 with its padding; Node would take anything. */
+export function fromBase64 (value: unknown): Buffer {
+  const bytes = Buffer.from(textOf(value), 'base64')
+  if (bytes.toString('base64') !== value) throw new TypeError('no base64')
+  return bytes
+}

@@ -1,8 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
-import { listen } from './listen.ts'
-import { memberOf, textOf } from './json.ts'
+import { listen, textIn } from './listen.ts'
+import { fromBase64, memberOf, textOf } from './json.ts'
 
 /** What was asked of a double: method and path. */
 export type Asked = string
@@ -173,19 +172,6 @@ export async function vaultDouble (t: Test, namespace?: string): Promise<VaultDo
   const double: VaultDouble = { url, stop, rootToken, asked: [], instead: undefined, ahead: 0 }
   tokens.set(rootToken, { isRoot: true, mayLookUp: true, seconds: 0, accessor: 'root', isRenewable: false, diesAt: Infinity, endsAt: Infinity })
   return double
-}
-
-async function textIn (request: IncomingMessage): Promise<string> {
-  let text = ''
-  for await (const chunk of request.setEncoding('utf8')) text += String(chunk)
-  return text
-}
-
-/** Standard base64 with its padding, as documented; Node would take anything. */
-function fromBase64 (value: unknown): Buffer {
-  const bytes = Buffer.from(textOf(value), 'base64')
-  if (bytes.toString('base64') !== value) throw new TypeError('no base64')
-  return bytes
 }
 
 /** Signed by the issuer of these tests, as far as a double goes. */

@@ -7,7 +7,7 @@ import { vaultProgram } from '../../scripts/vault.js'
 import type { SecretSource } from '../../src/secrets/secret-source.ts'
 import { freePort } from './cerbos.ts'
 import { arrayOf, memberOf, textOf } from './json.ts'
-import { listen } from './listen.ts'
+import { listen, textIn } from './listen.ts'
 
 /** Where a Vault is, and who may do all there. */
 export interface VaultAddress {
@@ -109,9 +109,7 @@ async function serviceAccountToken (key: Parameters<SignJWT['sign']>[0]): Promis
 async function tokenReviewer (t: Test, token: string): Promise<string> {
   const { url } = await listen(t, (request, response) => {
     void (async () => {
-      let text = ''
-      for await (const chunk of request.setEncoding('utf8')) text += String(chunk)
-      const authenticated = memberOf(memberOf(JSON.parse(text), 'spec'), 'token') === token
+      const authenticated = memberOf(memberOf(JSON.parse(await textIn(request)), 'spec'), 'token') === token
       const user = { username: 'system:serviceaccount:models:server', uid: 'u-1', groups: ['system:serviceaccounts'] }
       response.writeHead(201, { 'content-type': 'application/json' })
         .end(JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', status: authenticated ? { authenticated, user, audiences: ['vault'] } : { authenticated } }))
