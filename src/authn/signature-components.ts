@@ -45,9 +45,21 @@ export const knownTypes: FieldTypes = {
   'client-cert-chain': 'list'
 }
 
-/** Values of all lines of a field in the order they came, without white space around (RFC 9421 section 2.1). */
+/** Values of all lines of a field in the order they came, without spaces and tabs around, and folded ones as one line (RFC 9421 section 2.1). */
 export function fieldLines (fields: readonly string[], name: string): readonly string[] {
-  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]?.toLowerCase() === name).map((value) => value.trim().replaceAll(/[ \t]*\r?\n[ \t]+/g, ' '))
+  return fields.filter((_, index) => index % 2 === 1 && fields[index - 1]?.toLowerCase() === name).map((value) => withoutBlanks(value.split(/\r?\n(?=[ \t])/).map(withoutBlanks).join(' ')))
+}
+
+/** Only these two are not of the value (RFC 9110 section 5.5): other white space could be added on the way. A loop, since an expression for an end takes a time that grows with the square of the blanks. */
+function withoutBlanks (text: string): string {
+  let [start, end] = [0, text.length]
+  while (isBlank(text[start])) start++
+  while (end > start && isBlank(text[end - 1])) end--
+  return text.slice(start, end)
+}
+
+function isBlank (letter: string | undefined): boolean {
+  return letter === ' ' || letter === '\t'
 }
 
 /**

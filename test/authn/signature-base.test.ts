@@ -16,8 +16,8 @@ function input (text: string): InnerList {
 
 const request: RequestLine = { method: 'PUT', scheme: 'https', authority: 'Models.Example:443', target: '/models/fra%20ud?b=2&a=x%20y&b=3&n%C3%A4me=a%27%28%7E' }
 const fields = [
-  'Host', 'models.example', 'X-One', '  one ', 'X-Two', 'first', 'x-two', 'second,  third', 'X-Empty', '', 'X-Folded', 'a \r\n\t b',
-  'X-Dictionary', 'b=2;q=1,  a=1', 'x-dictionary', 'c, l=(1   2);z', 'Priority', 'u=1,  i', 'X-List', '"a",   b', 'X-Item', '5;a', 'X-Latin', 'caf\xe9'
+  'Host', 'models.example', 'X-One', '  one ', 'X-Two', 'first', 'x-two', 'second,  third', 'X-Empty', '', 'X-Folded', '\r\n a \r\n\t b',
+  'X-Dictionary', 'b=2;q=1,  a=1', 'x-dictionary', 'c, l=(1   2);z', 'Priority', 'u=1,  i', 'X-List', '"a",   b', 'X-Item', '5;a', 'X-Latin', 'caf\xe9', 'X-Other-Blank', 'one\xa0'
 ]
 const message: HttpMessage = { fields, request }
 
@@ -99,6 +99,7 @@ t.test('what cannot be signed in one sense only is refused', async (t) => {
     ['"x-dictionary";key=a', 'component-malformed'],
     ['"x-folded";key="a"', 'component-malformed'],
     ['"x-latin"', 'component-not-ascii'],
+    ['"x-other-blank"', 'component-not-ascii'],
     ['"x-one" "x-one"', 'component-twice'],
     ['"x-dictionary";sf;key="a" "x-dictionary";key="a";sf', 'component-twice']
   ] as const) t.throws(() => line(component), { code: 'FMG_ERR_UPLOAD_INVALID', statusCode: 403, reason }, component)
@@ -155,6 +156,15 @@ t.test('signatures that are not well-formed are refused', async (t) => {
     ['a=()', 'a=5'], ['a=()', 'a=(:AQ==:)'], ['a=()', 'a=:A']
   ]) t.throws(() => readSignatures(['Signature-Input', input ?? '', 'Signature', signature]), { code: 'FMG_ERR_UPLOAD_INVALID', reason: 'signature-malformed' }, `${input} ${signature}`)
   t.equal(readSignatures(['Signature-Input', `a=(${many.replace('"x-0" ', '')})`, 'Signature', 'a=:AQ==:']).length, 1)
+})
+
+t.test('blanks take no time, be they ever so many', async (t) => {
+  const blanks = `a${' '.repeat(60_000)}b`
+  const begin = performance.now()
+  t.throws(() => readSignatures(['Signature-Input', blanks, 'Signature', blanks]), { code: 'FMG_ERR_UPLOAD_INVALID', reason: 'signature-malformed' })
+  t.equal(line('"x"', { fields: ['X', `\t${blanks} \r\n\t${blanks} `] }), `"x": ${blanks} ${blanks}`)
+  t.equal(line('"x"', { fields: ['X', ' '.repeat(60_000)] }), '"x": ')
+  t.ok(performance.now() - begin < 3000)
 })
 
 t.test('a content is held against every digest of it that counts', async (t) => {
