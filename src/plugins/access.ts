@@ -1,3 +1,4 @@
+import { Http2ServerRequest } from 'node:http2'
 import type { FastifyRequest } from 'fastify'
 import type { ResourceResolver } from './resource.ts'
 
@@ -11,9 +12,19 @@ export type Access =
   | { readonly action: string, readonly resource: ResourceResolver }
 
 /** Whether this is a CORS preflight, which by the Fetch standard never carries a credential, nor a body: none is read for it. */
-export function isPreflight ({ method, headers }: FastifyRequest): boolean {
-  const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0'
-  return method === 'OPTIONS' && !hasBody && headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+export function isPreflight (request: FastifyRequest): boolean {
+  const { method, headers } = request
+  return method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined && !hasContent(request)
+}
+
+/** Whether content comes with a request, whoever may read it. */
+export function hasContent ({ headers, raw }: FastifyRequest): boolean {
+  // RFC 9113 section 8.1: in HTTP/2 no field need tell of it, only that the stream goes on.
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0' || streamGoesOn(raw)
+}
+
+function streamGoesOn (raw: unknown): boolean {
+  return raw instanceof Http2ServerRequest && !raw.stream.endAfterHeaders
 }
 
 function isAccess (value: unknown): value is Access {

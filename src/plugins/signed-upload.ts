@@ -9,7 +9,7 @@ import type { FieldTypes, HttpMessage } from '../authn/signature-components.ts'
 import { readUploadKeys, type FindUploadKey, type UploadKey } from '../authn/upload-keys.ts'
 import { isGuardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, listOf, object, oneOf, recordOf, string, withDefault } from '../options.ts'
-import { isPreflight } from './access.ts'
+import { hasContent, isPreflight } from './access.ts'
 import { checkedBody } from './checked-body.ts'
 import { noteProven } from './proven.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
@@ -62,7 +62,7 @@ const verified = Symbol('fastify-model-guard.signed-upload')
 
 type Checked = FastifyRequest & { [verified]?: SignedUpload }
 
-// Fastify gives handlers no body of these.
+// Fastify gives handlers no body of these, unless told to by `addHttpMethod`.
 const withoutBody = ['GET', 'HEAD', 'TRACE']
 
 /** Who signed an upload, and what; `null` for one that was not signed. While its body streams, nothing is known of its end. */
@@ -111,7 +111,7 @@ export const verifySignedUpload = fp(async function verifySignedUpload (app: Fas
 }, { name: 'fastify-model-guard/signed-upload', fastify: '5.x' })
 
 function needsSignature (request: FastifyRequest): boolean {
-  return !withoutBody.includes(request.method) && !isPreflight(request) && request.routeOptions.config.upload !== 'unsigned'
+  return request.routeOptions.config.upload !== 'unsigned' && (withoutBody.includes(request.method) ? hasContent(request) : !isPreflight(request))
 }
 
 async function checkRequest (request: FastifyRequest, rules: UploadRules, now: number): Promise<SignedUpload> {
@@ -127,7 +127,7 @@ function messageOf ({ method, protocol, host, originalUrl, raw }: FastifyRequest
   return { fields: raw.rawHeaders, request: { method, scheme: protocol, authority: host, target: originalUrl } }
 }
 
-/** Whether Fastify runs the handler without a look at the body: one that was taken away on the way would not be missed. */
+/** Whether Fastify runs the handler without a look at the body, by its very own test: one that was taken away on the way would not be missed. */
 function isUnread ({ headers }: FastifyRequest): boolean {
-  return headers['content-type'] === undefined && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+  return headers['content-type'] === undefined && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

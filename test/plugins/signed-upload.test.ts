@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { parseDictionary, serializeDictionary, type InnerList, type Item } from 'structured-headers'
 import t, { type Test } from 'tap'
 import { contentDigestField } from '../../src/authn/content-digest.ts'
@@ -283,6 +283,42 @@ t.test('without a signature, or a digest, nothing is taken; what has no body nee
   t.match(await app.inject({ method: 'OPTIONS', url: '/models/a', headers: { origin: 'https://a.example', 'access-control-request-method': 'POST' } }), { statusCode: 404 }, 'a preflight goes on to whoever answers it')
   const { headers } = await app.inject(asked({}))
   t.equal(headers['accept-signature'], 'sig=("@method" "@target-uri" "content-digest" "content-type" "content-length");created;tag="model-upload"')
+})
+
+t.test('whatever the method, a body that nobody signed is not read', async (t) => {
+  const app = await serve(t)
+  let reached = 0
+  app.addHttpMethod('GET', { hasBody: true, overrideExisting: true })
+  app.get('/searched', async () => { reached++ })
+  app.addContentTypeParser('*', async (_request: FastifyRequest, payload: Readable) => await text(payload))
+  t.match(await app.inject({ method: 'GET', url: '/searched', payload: { unsigned: true } }), { statusCode: 403 })
+  t.equal(reached, 0)
+  t.match(await app.inject({ method: 'GET', url: '/searched' }), { statusCode: 200 })
+  const { 'content-length': length, 'content-type': type, ...rest } = byHand({ content: '', components: [...all.slice(0, 3), '"content-length"'], fields: { 'content-length': '00' } })
+  t.strictSame([length, type], ['00', 'application/json'])
+  await refuses(t, app, asked({ ...rest, 'content-length': '00' }, 'unsigned'), 'digest-mismatch', 'a length that Fastify takes for one')
+})
+
+t.test('over HTTP/2 a body that no field tells of needs a signature, a preflight with one too', async (t) => {
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  const reached: unknown[] = []
+  // Fastify types a server for HTTP/2 apart; to a plugin it is the same.
+  await app.register(verifySignedUpload as never, { keys, replayStore: memoryReplayStore() } as never)
+  app.route({ method: ['GET', 'OPTIONS'], url: '/models', handler: async ({ body }) => { reached.push(body) } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const session = connectHttp2(app.listeningOrigin)
+  t.teardown(() => { session.destroy() })
+  const statusOf = async (method: string, content?: string): Promise<unknown> => {
+    const stream = session.request({ ':method': method, ':path': '/models', origin: 'https://a.example', 'access-control-request-method': 'POST', 'content-type': 'application/json' }, { endStream: content === undefined })
+    if (content !== undefined) stream.end(content)
+    const [headers] = await once(stream, 'response') as [Record<string, unknown>]
+    return headers[':status']
+  }
+  for (const method of ['GET', 'OPTIONS']) t.equal(await statusOf(method, '{"unsigned":true}'), 403, method)
+  t.strictSame(reached, [])
+  t.equal(await statusOf('GET'), 200)
+  t.equal(await statusOf('OPTIONS'), 400, 'a preflight without one goes on: JSON of no bytes')
 })
 
 t.test('an absolute target, which may name another host, is none', async (t) => {
