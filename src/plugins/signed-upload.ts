@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { badUpload } from '../authn/bad-upload.ts'
@@ -10,7 +11,7 @@ import { readUploadKeys, type FindUploadKey, type UploadKey } from '../authn/upl
 import { isGuardError } from '../errors.ts'
 import { functionOf, havingMethods, integer, listOf, object, oneOf, recordOf, string, withDefault } from '../options.ts'
 import { hasContent, isPreflight } from './access.ts'
-import { checkedBody } from './checked-body.ts'
+import { allPassed, checkedBody, heldBack } from './checked-body.ts'
 import { noteProven } from './proven.ts'
 import { readMode, refuse, type Mode } from './refusal.ts'
 
@@ -59,8 +60,9 @@ const readOptions = object({
 })
 
 const verified = Symbol('fastify-model-guard.signed-upload')
+const content = Symbol('fastify-model-guard.signed-content')
 
-type Checked = FastifyRequest & { [verified]?: SignedUpload }
+type Checked = FastifyRequest & { [verified]?: SignedUpload, [content]?: Readable }
 
 // Fastify gives handlers no body of these, unless told to by `addHttpMethod`.
 const withoutBody = ['GET', 'HEAD', 'TRACE']
@@ -74,7 +76,8 @@ export function signedUploadOf (request: Checked): SignedUpload | null {
  * Refuses requests with a body that nobody known signed (RFC 9421), before a byte of it is read, and bodies that are not what was signed (RFC 9530) while they are: a
  * parsed one never reaches its handler, a stream ends in an error. Who signed is told to the policy as `context.upload`, and to the record.
  *
- * A handler that reads `request.raw` instead of `request.body` reads past the check. Register it before whatever decompresses bodies.
+ * A handler gets a parsed body, or one stream, as `request.body`; what a parser leaves unread is read before the handler runs, and `request.raw` is empty then. Register it
+ * before whatever decompresses bodies.
  */
 export const verifySignedUpload = fp(async function verifySignedUpload (app: FastifyInstance, options: SignedUploadOptions): Promise<void> {
   const { clock, mode, ...rules } = readOptions(options, 'verifySignedUpload')
@@ -96,7 +99,7 @@ export const verifySignedUpload = fp(async function verifySignedUpload (app: Fas
     }).then(() => { done() }, (error: unknown) => { refuseUpload(error, request, reply, done) })
   })
 
-  app.addHook('preParsing', function verifyContent (request, reply, payload, done) {
+  app.addHook('preParsing', function verifyContent (request: Checked, reply, payload, done) {
     const upload = signedUploadOf(request)
     if (upload === null) {
       done(null, payload)
@@ -104,9 +107,18 @@ export const verifySignedUpload = fp(async function verifySignedUpload (app: Fas
     }
     const check = digestCheck(upload.digests)
     const fail = (then: (error?: Error) => void): void => { refuseUpload(badUpload('digest-mismatch', 'the content is not what was signed'), request, reply, then) }
-    if (!isUnread(request)) done(null, checkedBody(payload, check, fail))
+    if (!isUnread(request)) done(null, request[content] = checkedBody(payload, check, fail))
     else if (check.isMatch()) done(null, payload)
     else fail((error) => { done(error, payload) })
+  })
+
+  app.addHook('preValidation', function awaitContent (request: Checked, reply, done) {
+    const checked = request[content]
+    if (mode === 'observe' || checked === undefined || checked === request.body) {
+      done()
+      return
+    }
+    holdBack(request, checked).then(() => { done() }, (error: unknown) => { refuseUpload(error, request, reply, done) })
   })
 }, { name: 'fastify-model-guard/signed-upload', fastify: '5.x' })
 
@@ -125,6 +137,16 @@ function principalOf (request: Partial<Pick<FastifyRequest, 'principal'>>): Fast
 
 function messageOf ({ method, protocol, host, originalUrl, raw }: FastifyRequest): HttpMessage {
   return { fields: raw.rawHeaders, request: { method, scheme: protocol, authority: host, target: originalUrl } }
+}
+
+/**
+ * Keeps from the handler what a parser, or whatever decompresses, took for the end before all had passed: behind it anything may follow that makes nobody's digest.
+ * @throws FMG_ERR_UPLOAD_INVALID
+ */
+async function holdBack (request: FastifyRequest, checked: Readable): Promise<void> {
+  const { body, routeOptions: { bodyLimit } } = request
+  if (body instanceof Readable) request.body = heldBack(body, checked, bodyLimit)
+  else await allPassed(checked, bodyLimit)
 }
 
 /** Whether Fastify runs the handler without a look at the body, by its very own test: one that was taken away on the way would not be missed. */

@@ -4,8 +4,9 @@ import { openAsBlob, createReadStream, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect, type Socket } from 'node:net'
 import path from 'node:path'
-import { Readable } from 'node:stream'
+import { PassThrough, pipeline, Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
+import { createGunzip, gzipSync } from 'node:zlib'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { parseDictionary, serializeDictionary, type InnerList, type Item } from 'structured-headers'
 import t, { type Test } from 'tap'
@@ -383,6 +384,40 @@ t.test('a handler that streams never sees the end of a body that is not what was
     end()
   }
   t.strictSame([app.reached, app.ended], [7, 1])
+})
+
+t.test('what ends before the content does, to a decompressor or a parser, is held back until all has passed', async (t) => {
+  const app = await serve(t)
+  const parsers: Record<string, (payload: Readable) => unknown> = {
+    'text/parsed': text,
+    'text/streamed': (payload) => payload,
+    'text/piped': (payload) => payload.pipe(new PassThrough()),
+    'text/unread': () => 'unread',
+    'text/destroyed': (payload) => { payload.destroy(); return 'destroyed' }
+  }
+  for (const [type, parse] of Object.entries(parsers)) app.addContentTypeParser(type, async (_request: FastifyRequest, payload: Readable) => await parse(payload))
+  app.addHook('preParsing', async ({ headers }, _reply, payload) => headers['content-encoding'] === undefined ? payload : pipeline(payload, createGunzip(), () => {}))
+  const gzipped = gzipSync('{}')
+  // Zeros behind its end are no part of what gunzip reads, and nothing to complain about.
+  const forged = Buffer.concat([gzipSync('{"forged":true}'), Buffer.alloc(9)])
+  const request = async (type: string, payload: string | Buffer, signed = payload): Promise<ReturnType<typeof asked>> => {
+    const fields = { 'content-type': type, ...payload instanceof Buffer ? { 'content-encoding': 'gzip' } : {} }
+    return asked(await signUpload({ url, content: { sha256: createHash('sha256').update(signed).digest(), length: Buffer.byteLength(payload) }, headers: fields, keyId: 'ed', key: ed25519.privateKey, algorithm: 'ed25519', clock: () => now }), payload)
+  }
+  for (const type of ['text/parsed', 'text/streamed', 'text/piped', 'text/unread']) {
+    for (const payload of [body, gzipped, Buffer.concat([gzipped, Buffer.alloc(9)])]) t.match(await app.inject(await request(type, payload)), { statusCode: 200 }, type)
+  }
+  const [reached, ended] = [app.reached, app.ended]
+  t.strictSame([reached, ended], [12, 6])
+  for (const type of ['text/parsed', 'text/unread']) await refuses(t, app, await request(type, forged, gzipped), 'digest-mismatch', type)
+  for (const type of ['text/streamed', 'text/piped']) {
+    t.match(await app.inject(await request(type, forged, gzipped)), { statusCode: 403 }, type)
+    t.match(await app.inject(await request(type, body, 'another')), { statusCode: 403 }, type)
+  }
+  await refuses(t, app, await request('text/unread', body, 'another'), 'digest-mismatch')
+  await refuses(t, app, await request('text/destroyed', body), 'content-unread')
+  await refuses(t, app, await request('text/unread', 'a'.repeat(1_100_000)), 'content-unread', 'no more is read than a body may have')
+  t.equal(app.ended, ended)
 })
 
 t.test('an upload that breaks off ends in an error', async (t) => {
