@@ -1,5 +1,5 @@
 import {
-  isInnerList, parseDictionary, parseItem, parseList, serializeDictionary, serializeInnerList, serializeItem, serializeList, type Item, type Parameters
+  isInnerList, parseDictionary, parseItem, parseList, serializeDictionary, serializeInnerList, serializeItem, serializeList, type Dictionary, type Item, type Parameters
 } from 'structured-headers'
 import { badUpload } from './bad-upload.ts'
 
@@ -119,7 +119,9 @@ function normalAuthority (scheme: string, authority: string): string {
 function queryParameter (search: string, parameters: ReadonlyMap<string, unknown>): string {
   const name = parameters.get('name')
   if (typeof name !== 'string' || parameters.size > 1) throw badUpload('component-parameter')
-  const values = Array.from(new URLSearchParams(search)).filter(([key]) => formEncoded(key) === name).map(([, value]) => value)
+  // Decoded once: to encode every name of a long query, for every component, would take a server's time.
+  const decoded = String(new URLSearchParams(`=${name}`).get(''))
+  const values = formEncoded(decoded) === name ? new URLSearchParams(search).getAll(decoded) : []
   const [value, second] = values
   if (value === undefined || second !== undefined) throw badUpload('component-missing')
   return formEncoded(value)
@@ -130,17 +132,17 @@ function formEncoded (text: string): string {
   return encodeURIComponent(text).replaceAll(/[!'()~]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
-function fieldValue ({ fields }: HttpMessage, name: string, parameters: ReadonlyMap<string, unknown>, types: FieldTypes): string {
+function fieldValue (message: HttpMessage, name: string, parameters: ReadonlyMap<string, unknown>, types: FieldTypes): string {
   // Section 2.1: a name in capitals would be a second spelling of the same component.
   if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name)) throw badUpload('component-unknown')
   const { bs, sf, key, ...others } = Object.fromEntries(parameters)
   const isKnown = (bs ?? true) === true && (sf ?? true) === true && Object.keys(others).length === 0
   // Section 2.1.3: bytes as they are, or a value as it is understood, but not both.
   if (!isKnown || (bs === true && (sf === true || key !== undefined))) throw badUpload('component-parameter')
-  const lines = fieldLines(fields, name)
+  const lines = fieldLines(message.fields, name)
   if (lines.length === 0) throw badUpload('component-missing')
   if (bs === true) return serializeList(lines.map((line) => [Buffer.from(line, 'latin1'), new Map()]))
-  if (key !== undefined) return structured(() => memberOf(lines.join(', '), key))
+  if (key !== undefined) return structured(() => memberOf(dictionaryOf(message, name, lines), key))
   return sf === true ? structured(() => serializedAs(types[name], lines.join(', '))) : lines.join(', ')
 }
 
@@ -152,8 +154,19 @@ function structured (serialize: () => string): string {
   }
 }
 
-function memberOf (text: string, key: unknown): string {
-  const member = typeof key === 'string' ? parseDictionary(text).get(key) : undefined
+// Many components may be members of one long field.
+const dictionaries = new WeakMap<HttpMessage, Map<string, Dictionary>>()
+
+/** Parses a field once a message. */
+function dictionaryOf (message: HttpMessage, name: string, lines: readonly string[]): Dictionary {
+  const known = dictionaries.get(message) ?? new Map<string, Dictionary>()
+  const dictionary = known.get(name) ?? parseDictionary(lines.join(', '))
+  dictionaries.set(message, known.set(name, dictionary))
+  return dictionary
+}
+
+function memberOf (dictionary: Dictionary, key: unknown): string {
+  const member = typeof key === 'string' ? dictionary.get(key) : undefined
   if (member === undefined) throw new TypeError('no such member')
   return isInnerList(member) ? serializeInnerList(member) : serializeItem(member)
 }
