@@ -35,7 +35,7 @@ export interface SignedUploadOptions {
   readonly tag?: string
   /** Seconds after it was made until a signature counts no more. Default 300. */
   readonly maxAgeSeconds?: number
-  /** Seconds that the clock of a signer may be ahead. Default 30. */
+  /** Seconds that the clock of a signer may be ahead, and those of the nodes that share a replay store may differ. Default 30. */
   readonly clockSkewSeconds?: number
   /** Signatures that are looked at; with more a request is refused. Default 4. */
   readonly maxSignatures?: number
@@ -76,8 +76,8 @@ export function signedUploadOf (request: Checked): SignedUpload | null {
  * Refuses requests with a body that nobody known signed (RFC 9421), before a byte of it is read, and bodies that are not what was signed (RFC 9530) while they are: a
  * parsed one never reaches its handler, a stream ends in an error. Who signed is told to the policy as `context.upload`, and to the record.
  *
- * A handler gets a parsed body, or one stream, as `request.body`; what a parser leaves unread is read before the handler runs, and `request.raw` is empty then. Register it
- * before whatever decompresses bodies.
+ * A handler gets a parsed body, or one stream, as `request.body`; what a parser leaves unread is read before the handler runs. One that was given a stream, and reads
+ * `request.raw` in its stead, reads past the check. Register it before whatever decompresses bodies.
  */
 export const verifySignedUpload = fp(async function verifySignedUpload (app: FastifyInstance, options: SignedUploadOptions): Promise<void> {
   const { clock, mode, ...rules } = readOptions(options, 'verifySignedUpload')
