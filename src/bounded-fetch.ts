@@ -30,25 +30,23 @@ export interface FetchAnswer {
  * @throws what `fetch` throws.
  */
 export async function boundedFetch (fetch: Fetch, url: string, { timeoutMs, maxBytes }: FetchLimits, { headers, ...request }: FetchRequest = {}): Promise<FetchAnswer> {
-  const response = await fetch(url, {
-    ...request,
-    headers: { accept: 'application/json', ...headers },
-    redirect: 'error',
-    signal: AbortSignal.timeout(timeoutMs)
-  })
-  return { status: response.status, headers: response.headers, read: async () => await readBytes(response, maxBytes) }
+  const signal = AbortSignal.timeout(timeoutMs)
+  const response = await fetch(url, { ...request, headers: { accept: 'application/json', ...headers }, redirect: 'error', signal })
+  return { status: response.status, headers: response.headers, read: async () => await readBytes(response, maxBytes, signal) }
 }
 
-async function readBytes ({ body }: Response, maxBytes: number): Promise<Buffer> {
+async function readBytes ({ body }: Response, maxBytes: number, signal: AbortSignal): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let size = 0
-  const parts: AsyncIterable<Uint8Array> | Uint8Array[] = body ?? []
-  for await (const chunk of parts) {
-    size += chunk.length
-    // Leaving the loop cancels the rest.
-    if (size > maxBytes) throw new Error(`more than ${maxBytes} bytes`)
-    chunks.push(chunk)
-  }
+  // By the signal itself: `fetch` holds its own weakly, and once garbage was collected a body that trickles would never end.
+  await body?.pipeTo(new WritableStream<Uint8Array>({
+    write (chunk) {
+      size += chunk.length
+      // What is thrown here cancels the rest.
+      if (size > maxBytes) throw new Error(`more than ${maxBytes} bytes`)
+      chunks.push(chunk)
+    }
+  }), { signal })
   return Buffer.concat(chunks)
 }
 

@@ -2,7 +2,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
+/** Collects garbage now. */
+export const collect = runInNewContext('gc') as () => void
 
 /** Resident memory of this process in bytes, garbage collected before. */
 export async function residentBytes (): Promise<number> {

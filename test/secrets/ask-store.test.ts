@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { object, string } from '../../src/options.ts'
 import { askStore, patienceShape, readAnswer, statusFailure, type AskStore, type StorePatience } from '../../src/secrets/ask-store.ts'
 import { listen } from '../helpers/listen.ts'
+import { collect } from '../helpers/memory.ts'
 
 const readPatience = object(patienceShape)
 
@@ -84,6 +85,16 @@ t.test('a store that takes the question and never answers, or never ends its ans
     // Its own bound and no more: far below what would be a hang.
     t.ok(performance.now() - before < 5000)
   }
+})
+
+t.test('an answer that trickles is given up in time, also after garbage was collected', async (t) => {
+  const asked = await asking(t, (_request, response) => {
+    const trickle = setInterval(() => { response.write(' ') }, 5)
+    response.on('close', () => { clearInterval(trickle) })
+  }, { timeoutMs: 150, maxAttempts: 1, clock: undefined })
+  const garbage = setInterval(collect, 5)
+  t.teardown(() => { clearInterval(garbage) })
+  await Promise.all(Array.from({ length: 10 }, async () => { await t.rejects(asked.ask(asked.url), failure('store-slow', /timeout/)) }))
 })
 
 t.test('there is no pause that would end after the time for the question', async (t) => {
