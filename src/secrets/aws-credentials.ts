@@ -37,7 +37,7 @@ function fromEnvironment ({ AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KE
 /** Keeps what ends at a known time. */
 export interface CredentialKeeper {
   readonly current: AwsCredentialSource
-  /** These were refused. Whether others can be had now. */
+  /** These were refused. Whether others can be had, or were by now for somebody else: where they are of those that end. */
   readonly drop: (credentials: AwsCredentials) => boolean
 }
 
@@ -69,9 +69,8 @@ export function credentialKeeper (source: AwsCredentialSource, now: () => number
       return held.credentials
     },
     drop (credentials) {
-      const isHeld = held?.credentials === credentials
-      if (isHeld) held = undefined
-      return isHeld
+      if (held?.credentials === credentials) held = undefined
+      return credentials.expiresAt !== undefined
     }
   }
 }

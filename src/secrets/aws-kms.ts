@@ -3,7 +3,7 @@ import { anyThat, functionOf, optional, optionInvalid, string, withDefault, type
 import { askStore, patienceShape, type StoreAnswer, type StorePatience } from './ask-store.ts'
 import { awsCredentialChain, credentialKeeper, type AwsCredentialSource } from './aws-credentials.ts'
 import { awsHost } from './aws-host.ts'
-import { signedHeaders } from './aws-signature.ts'
+import { signedHeaders, type AwsCredentials } from './aws-signature.ts'
 
 /** Where KMS is, and as whom it is asked. */
 export interface AwsKmsOptions extends StorePatience {
@@ -52,20 +52,25 @@ export function askKms ({ region, credentials, endpoint = `https://${awsHost('km
   const keeper = credentialKeeper(credentials ?? awsCredentialChain({ environment, region, patience }), now)
   const { host } = new URL(endpoint)
 
-  return async function askAction (action, question) {
-    const until = clock() + timeoutMs
-    const used = await keeper.current(until)
-    const body = JSON.stringify(question)
+  async function askAs (credentials: AwsCredentials, action: string, body: string, until: number): Promise<StoreAnswer> {
     const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': `TrentService.${action}` }
-    const answer = await ask(`${endpoint}/`, {
+    return await ask(`${endpoint}/`, {
       method: 'POST',
       body,
-      headers: () => signedHeaders({ host, service: 'kms', region, headers, body, credentials: used, now: now() }),
+      headers: () => signedHeaders({ host, service: 'kms', region, headers, body, credentials, now: now() }),
       until,
       isBusy: (answer) => errorOf(answer) === 'ThrottlingException'
     })
+  }
+
+  return async (action, question) => {
+    const until = clock() + timeoutMs
+    const body = JSON.stringify(question)
+    const used = await keeper.current(until)
+    const answer = await askAs(used, action, body, until)
     if (!refusals.includes(errorOf(answer)) || !keeper.drop(used)) return answer
-    return await askAction(action, question)
+    // Once, and in what is left of the time: who is refused with new ones too would be again.
+    return await askAs(await keeper.current(until), action, body, until)
   }
 }
 

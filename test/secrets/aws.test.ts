@@ -245,7 +245,9 @@ t.test('credentials that end are kept, and looked for again before that, by one 
   await turn()
   t.equal(await current(), '2')
   const last = await keeper.current(0)
-  t.strictSame([keeper.drop({ ...last }), keeper.drop(last)], [false, true])
+  t.equal(keeper.drop({ ...last }), true, 'of others nothing is forgotten')
+  t.equal(await current(), '2')
+  t.strictSame([keeper.drop({ accessKeyId: 'a', secretAccessKey: 's' }), keeper.drop(last)], [false, true])
   t.equal(await current(), '3')
   time.now += 3_600_000
   isDown = true
@@ -271,6 +273,28 @@ t.test('credentials that are refused before they end are replaced once', async (
   double.known.clear()
   await key.wrap(randomBytes(32), statement)
   t.strictSame(double.asked, ['container', 'Encrypt', 'Encrypt', 'container', 'Encrypt'])
+})
+
+t.test('credentials that are refused however new they are are not asked for again and again', async (t) => {
+  const double = await awsDouble(t)
+  const environment = { HOME: t.testdir(), AWS_CONTAINER_CREDENTIALS_FULL_URI: double.endpoint, AWS_CONTAINER_AUTHORIZATION_TOKEN: 'pod-token' }
+  const key = keyAt(double, { environment })
+  double.instead = (action) => action === 'Encrypt' ? { status: 400, body: '{"__type":"UnrecognizedClientException"}' } : undefined
+  for (const asked of [['container', 'Encrypt', 'container', 'Encrypt'], ['Encrypt', 'container', 'Encrypt']]) {
+    await t.rejects(key.wrap(randomBytes(32), statement), unavailable('store-denied'))
+    t.strictSame(double.asked.splice(0), asked)
+  }
+})
+
+t.test('all who are refused with credentials that ended too early go on with the next ones', async (t) => {
+  const double = await awsDouble(t)
+  const environment = { HOME: t.testdir(), AWS_CONTAINER_CREDENTIALS_FULL_URI: double.endpoint, AWS_CONTAINER_AUTHORIZATION_TOKEN: 'pod-token' }
+  const key = keyAt(double, { environment })
+  await key.wrap(randomBytes(32), statement)
+  double.known.clear()
+  double.asked.splice(0)
+  await Promise.all(Array.from({ length: 20 }, async () => await key.wrap(randomBytes(32), statement)))
+  t.strictSame(double.asked.filter((action) => action === 'container'), ['container'])
 })
 
 async function turn (): Promise<void> {
