@@ -34,6 +34,11 @@ function fromEnvironment ({ AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KE
   return accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey, sessionToken } : undefined
 }
 
+/** What cannot stand in a header would be quoted, whole, by the error of who makes the header. */
+function requireText ({ accessKeyId, secretAccessKey, sessionToken = 'none' }: AwsCredentials): void {
+  if (![accessKeyId, secretAccessKey, sessionToken].every((text) => /^[\x21-\x7e]+$/.test(text))) throw storeFailure('secret-no-text', 'credentials that are not words of printable text')
+}
+
 /** Keeps what ends at a known time. */
 export interface CredentialKeeper {
   readonly current: AwsCredentialSource
@@ -51,6 +56,7 @@ export function credentialKeeper (source: AwsCredentialSource, now: () => number
 
   async function take (until: number): Promise<AwsCredentials> {
     const credentials = await source(until)
+    requireText(credentials)
     const { expiresAt } = credentials
     held = expiresAt === undefined ? undefined : { credentials, endsAt: expiresAt, refreshAt: expiresAt - Math.min(marginMs, (expiresAt - now()) / 3) }
     return credentials

@@ -3,6 +3,7 @@ import { anyThat, functionOf, optional, optionInvalid, string, withDefault, type
 import { askStore, patienceShape, type StoreAnswer, type StorePatience } from './ask-store.ts'
 import { awsCredentialChain, credentialKeeper, type AwsCredentialSource } from './aws-credentials.ts'
 import { awsHost } from './aws-host.ts'
+import { inTime } from './in-time.ts'
 import { signedHeaders, type AwsCredentials } from './aws-signature.ts'
 
 /** Where KMS is, and as whom it is asked. */
@@ -50,6 +51,8 @@ export function askKms ({ region, credentials, endpoint = `https://${awsHost('km
   const ask = askStore(patience)
   const { clock, timeoutMs } = patience
   const keeper = credentialKeeper(credentials ?? awsCredentialChain({ environment, region, patience }), now)
+  // A refresh that another question began ends by that one's time, and a source of one's own may never answer.
+  const credentialsUntil = async (until: number): Promise<AwsCredentials> => await inTime(keeper.current(until), until - clock())
   const { host } = new URL(endpoint)
 
   async function askAs (credentials: AwsCredentials, action: string, body: string, until: number): Promise<StoreAnswer> {
@@ -66,11 +69,11 @@ export function askKms ({ region, credentials, endpoint = `https://${awsHost('km
   return async (action, question) => {
     const until = clock() + timeoutMs
     const body = JSON.stringify(question)
-    const used = await keeper.current(until)
+    const used = await credentialsUntil(until)
     const answer = await askAs(used, action, body, until)
     if (!refusals.includes(errorOf(answer)) || !keeper.drop(used)) return answer
     // Once, and in what is left of the time: who is refused with new ones too would be again.
-    return await askAs(await keeper.current(until), action, body, until)
+    return await askAs(await credentialsUntil(until), action, body, until)
   }
 }
 

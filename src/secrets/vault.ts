@@ -1,6 +1,7 @@
 import { readUrl } from '../bounded-fetch.ts'
 import { functionOf, havingMethods, object, optional, string, withDefault, type Reader } from '../options.ts'
 import { askStore, patienceShape, type StoreAnswer, type StorePatience } from './ask-store.ts'
+import { inTime } from './in-time.ts'
 import type { SecretSource } from './secret-source.ts'
 import { tokenKeeper, type Later } from './token-keeper.ts'
 import { loginReader, loginSteps, type VaultLogin } from './vault-login.ts'
@@ -51,18 +52,20 @@ export function vault (options: VaultOptions): Vault {
   const steps = loginSteps(login, 'vault.login')
   const send = sender(url, namespace, askStore(patience))
   const tokens = tokenKeeper({ logIn: logInBy(steps, send), renew: renewBy(send), clock, later, timeoutMs })
+  // A login that another question began ends by that one's time, and what it reads its secret from may never answer.
+  const tokenUntil = async (until: number): Promise<string> => await inTime(tokens.token(until), until - clock())
   return {
     async ask (path, body) {
       const until = clock() + timeoutMs
-      const token = await tokens.token(until)
+      const token = await tokenUntil(until)
       const answer = await send(path, { token, body, until })
       // 403 is for a dead token, and for a good one that may not do this: a login helps the first alone.
       if (answer.status !== 403 || await lookUp(send, token, until) !== undefined) return answer
       tokens.drop(token)
-      return await send(path, { token: await tokens.token(until), body, until })
+      return await send(path, { token: await tokenUntil(until), body, until })
     },
     async close () {
-      const token = await tokens.close()
+      const token = await inTime(tokens.close(), timeoutMs).catch(() => undefined)
       if (token !== undefined && 'path' in steps) await send('auth/token/revoke-self', { token, body: {}, until: clock() + timeoutMs }).catch(() => undefined)
     }
   }

@@ -275,6 +275,26 @@ t.test('credentials that are refused before they end are replaced once', async (
   t.strictSame(double.asked, ['container', 'Encrypt', 'Encrypt', 'container', 'Encrypt'])
 })
 
+t.test('credentials that no header can carry are refused, and not shown', async (t) => {
+  const double = await awsDouble(t)
+  const container = { HOME: t.testdir(), AWS_CONTAINER_CREDENTIALS_FULL_URI: double.endpoint, AWS_CONTAINER_AUTHORIZATION_TOKEN: 'pod-token' }
+  double.instead = () => ({ status: 200, body: JSON.stringify({ AccessKeyId: 'A', SecretAccessKey: 'sesame', Token: 'ses\name', Expiration: '2100-01-01T00:00:00Z' }) })
+  const environments: readonly NodeJS.ProcessEnv[] = [
+    container, ...[['A', 'sesame', 'ses\name'], ['ses\name', 'sesame'], ['A', 'sesame\n'], ['A', 'sesame', 'sesame\u20ac']].map(([id, secret, token]) => ({ AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: secret, AWS_SESSION_TOKEN: token }))
+  ]
+  await holdsFaults(t, environments.map((environment, index) => ({
+    name: String(index), work: async () => await keyAt(double, { environment }).wrap(randomBytes(32), statement), code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'secret-no-text'
+  })), ['sesame', 'ses\name', 'ses\\name'])
+  t.notOk(double.asked.includes('Encrypt'))
+})
+
+t.test('a source of credentials that never answers holds no question longer than its time', async (t) => {
+  const double = await awsDouble(t)
+  const key = keyAt(double, { timeoutMs: 50, credentials: async () => await new Promise(() => undefined) })
+  await t.rejects(key.wrap(randomBytes(32), statement), unavailable('store-slow'))
+  t.strictSame(double.asked, [])
+})
+
 t.test('credentials that are refused however new they are are not asked for again and again', async (t) => {
   const double = await awsDouble(t)
   const environment = { HOME: t.testdir(), AWS_CONTAINER_CREDENTIALS_FULL_URI: double.endpoint, AWS_CONTAINER_AUTHORIZATION_TOKEN: 'pod-token' }

@@ -337,6 +337,15 @@ t.test('the bytes that a token came in are wiped', async (t) => {
   t.ok(bytes.every((byte) => byte === 0))
 })
 
+t.test('a secret that a login waits for for ever holds neither a question nor the end longer than their time', async (t) => {
+  const place = await prepareVault(t, await vaultDouble(t))
+  for (const login of [{ token: { read: async () => await new Promise<Uint8Array>(() => undefined) } }, { appRole: { roleId: 'r', secretId: { read: async () => await new Promise<Uint8Array>(() => undefined) } } }]) {
+    const client = vault({ url: place.url, login, timeoutMs: 50 })
+    await t.rejects(Promise.all([client.ask('secret/data/model-guard'), client.ask('secret/data/model-guard')]), failure('store-slow'))
+    await client.close()
+  }
+})
+
 t.test('a namespace is named in each question', async (t) => {
   const double = await vaultDouble(t, 'team/models')
   const ask = async (namespace?: string): Promise<number> => (await clientOf(t, { url: `${double.url}/`, namespace, login: { token: given(double.rootToken) } }).ask('auth/token/accessors?list=true')).status
