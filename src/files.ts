@@ -1,4 +1,4 @@
-import { link, mkdir, open, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -134,10 +134,14 @@ async function readHolder (file: string): Promise<string> {
 /** A link appears with its content already in it: nobody reads a lock that does not yet name its holder. */
 async function writeNew (file: string): Promise<boolean> {
   const complete = `${file}.${randomBytes(6).toString('hex')}`
-  await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
-  const isNew = await link(complete, file).then(() => true, () => false)
-  await unlink(complete)
-  return isNew
+  try {
+    await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
+    return await link(complete, file).then(() => true, () => false)
+  } catch (cause) {
+    throw guardError('FMG_ERR_FILE', { detail: `cannot write ${file}`, cause })
+  } finally {
+    await rm(complete, { force: true })
+  }
 }
 
 function isHeldBy (pid: number, started: string): boolean {

@@ -6,6 +6,9 @@ import { envelopeName } from './sealed-bundle.ts'
 
 // As `writeFileAtomic` and `sealModel` name what is not whole yet.
 const unfinished = /^(.+)\.[0-9a-f]{12}\.tmp$/
+const lockName = 'rewrap.lock'
+// As `lockFile` does.
+const unfinishedLock = /^rewrap\.lock(\.removal)*\.[0-9a-f]{12}$/
 
 /**
  * The folder of a bundle without links on the way, so that what stands beside it is on the same disk.
@@ -46,7 +49,7 @@ export async function lockBundles (bundles: readonly string[]): Promise<Lock> {
   try {
     // In order: two who want several of the same wait for each other, not both for ever.
     for (const parent of [...new Set(bundles.map((bundle) => path.dirname(bundle)))].sort()) {
-      held.push(await lockFile(path.join(parent, 'rewrap.lock')))
+      held.push(await lockFile(path.join(parent, lockName)))
       await clear(parent, new Set(bundles))
     }
   } catch (error) {
@@ -59,6 +62,8 @@ export async function lockBundles (bundles: readonly string[]): Promise<Lock> {
 async function clear (parent: string, bundles: ReadonlySet<string>): Promise<void> {
   for (const entry of await readdir(parent, { withFileTypes: true })) {
     const [, name = ''] = unfinished.exec(entry.name) ?? []
-    if (entry.isFile() && bundles.has(path.join(parent, name))) await rm(path.join(parent, entry.name), { force: true })
+    // Who waits for the turn just now writes his again.
+    const isLeft = bundles.has(path.join(parent, name)) || unfinishedLock.test(entry.name)
+    if (entry.isFile() && isLeft) await rm(path.join(parent, entry.name), { force: true })
   }
 }

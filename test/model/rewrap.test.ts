@@ -191,6 +191,7 @@ t.test('what a killed run left beside a bundle keeps it from nothing, and is rem
   const directory = await sealedModel(path.join(folder, 'bundle'), [a])
   const ours = `${directory}.0123456789ab.tmp`
   const others = ['bundle.0123456789ab', 'bundle.tmp', 'other.0123456789ab.tmp']
+  for (const name of ['rewrap.lock.0123456789ab', 'rewrap.lock.removal.0123456789ab']) await writeFile(path.join(folder, name), '')
   for (const name of [ours, ...others.map((name) => path.join(folder, name))]) await writeFile(name, '{"half')
   await mkdir(path.join(folder, 'bundle.ba9876543210.tmp'))
   t.ok(await opens(directory, a))
@@ -212,7 +213,7 @@ t.test('two runs at one bundle take turns, and neither loses what the other did'
 
 t.test('where the turn at one folder is not to be had, those that were taken are given back', async (t) => {
   const folder = t.testdir({ models: {} })
-  await t.rejects(lockBundles([path.join(folder, 'models', 'one'), path.join(folder, 'none', 'two')]))
+  await t.rejects(lockBundles([path.join(folder, 'models', 'one'), path.join(folder, 'none', 'two')]), { code: 'FMG_ERR_FILE', message: /rewrap\.lock/ })
   t.same(await readdir(path.join(folder, 'models')), [])
 })
 
