@@ -96,12 +96,22 @@ async function linkOf (folder: string, file: string): Promise<string> {
 
 async function readSecret (folder: string, file: string): Promise<Buffer> {
   try {
-    const real = await realpath(file)
-    if (!real.startsWith(`${await realpath(folder)}${path.sep}`)) throw new Error('it is a link that leads out of the folder')
-    return await readWhole(real)
+    return await readLinked(folder, file, 3)
   } catch (cause) {
     throw storeFailure('secret-folder', `the secret ${file} cannot be taken: ${String(cause)}`)
   }
+}
+
+async function readLinked (folder: string, file: string, attempts: number): Promise<Buffer> {
+  try {
+    const real = await realpath(file)
+    if (!real.startsWith(`${await realpath(folder)}${path.sep}`)) throw new Error('it is a link that leads out of the folder')
+    return await readWhole(real)
+  } catch (error) {
+    // Kubernetes removes at once what it swapped out: a link that was followed just before leads nowhere now.
+    if (attempts === 1 || Reflect.get(Object(error), 'code') !== 'ENOENT') throw error
+  }
+  return await readLinked(folder, file, attempts - 1)
 }
 
 async function readWhole (file: string): Promise<Buffer> {

@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { chmod, chown, mkdtemp, readFile, rename, rm, statfs, symlink, writeFile } from 'node:fs/promises'
+import { renameSync, rmSync } from 'node:fs'
+import { chmod, chown, mkdir, mkdtemp, readFile, readlink, rename, rm, statfs, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { createWrappingKey } from '../../src/secrets/create-keys.ts'
@@ -90,6 +91,34 @@ t.test('links are followed as far as they stay in the folder', async (t) => {
   }
   await symlink(folder, path.join(root, 'link'))
   t.equal(await textOf(secretFolder(path.join(root, 'link')).secret('pepper')), 'new', 'the folder itself may be a link')
+})
+
+t.test('a secret that is swapped while it is read is read, the old one or the new', async (t) => {
+  const folder = t.testdir()
+  const source = secretFolder(folder).secret('pepper')
+  await mountAll(folder, { pepper: '0' })
+  const rounds = 100
+  const at = { round: 0 }
+  const reading = Array.from({ length: 6 }, async () => {
+    while (at.round < rounds) {
+      const least = at.round
+      const text = await textOf(source)
+      if (Number(text) < least || Number(text) > at.round) throw new Error(`${text} from ${least} to ${at.round}`)
+    }
+  })
+  const swapping = async (): Promise<void> => {
+    for (let next = 1; next <= rounds; next++) {
+      await mkdir(path.join(folder, `..${next}`))
+      await writeSecret(path.join(folder, `..${next}`, 'pepper'), String(next))
+      await symlink(`..${next}`, path.join(folder, '..data_tmp'))
+      const old = await readlink(path.join(folder, '..data'))
+      // At once, between any two steps of those who read.
+      renameSync(path.join(folder, '..data_tmp'), path.join(folder, '..data'))
+      rmSync(path.join(folder, old), { recursive: true })
+      at.round = next
+    }
+  }
+  await t.resolves(Promise.all([swapping(), ...reading]).finally(() => { at.round = rounds }))
 })
 
 t.test('a name of a secret leads nowhere else', async (t) => {
