@@ -35,9 +35,15 @@ function endpointIn ({ AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relative, AWS_CON
   const name = relative ? 'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI' : 'AWS_CONTAINER_CREDENTIALS_FULL_URI'
   const text = relative ? `http://169.254.170.2${relative}` : full
   if (!text) return undefined
-  const { protocol, hostname } = URL.canParse(text) ? new URL(text) : { protocol: '', hostname: '' }
-  if (!isTrustworthyUrl(text) && !(protocol === 'http:' && linkLocalHosts.includes(hostname))) throw optionInvalid(name, 'an https URL, or one of an endpoint of ECS or EKS', text)
+  // What does not begin with a slash would go on with the host.
+  if (relative?.startsWith('/') === false || (!isTrustworthyUrl(text) && !isLinkLocal(text))) throw optionInvalid(name, 'an https URL, or one of an endpoint of ECS or EKS', text)
   return text
+}
+
+function isLinkLocal (text: string): boolean {
+  const { protocol, hostname, username, password } = new URL(URL.canParse(text) ? text : 'none:')
+  // A password is quoted by the error of who does not send it.
+  return protocol === 'http:' && linkLocalHosts.includes(hostname) && username === '' && password === ''
 }
 
 function tokenIn ({ AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: text }: NodeJS.ProcessEnv): SecretSource | undefined {

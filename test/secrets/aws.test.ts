@@ -189,9 +189,10 @@ t.test('credentials are found where AWS\'s own tools find them', async (t) => {
     [{ HOME: at('home'), AWS_PROFILE: 'none' }, unavailable('credentials-missing')],
     [{ HOME: at('home'), AWS_PROFILE: 'other' }, unavailable('store-denied')],
     [{ ...none, AWS_CONTAINER_CREDENTIALS_FULL_URI: double.endpoint }, unavailable('store-denied')],
-    ...['http://evil.example/', 'http://169.254.169.254/', 'nonsense'].map((AWS_CONTAINER_CREDENTIALS_FULL_URI) =>
+    ...['http://evil.example/', 'http://169.254.169.254/', 'http://0xa9fea9fe/', 'http://[::ffff:169.254.169.254]/', 'http://[fd00:ec2::254]/', 'http://localhost.example/', 'http://169.254.170.2.example/', 'http://user@169.254.170.2/', 'http://:pass@169.254.170.2/', 'nonsense'].map((AWS_CONTAINER_CREDENTIALS_FULL_URI) =>
       [{ ...none, AWS_CONTAINER_CREDENTIALS_FULL_URI }, { code: 'FMG_ERR_OPTION_INVALID', message: /AWS_CONTAINER_CREDENTIALS_FULL_URI must be/ }] as const),
-    [{ ...none, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '@evil.example/' }, { code: 'FMG_ERR_OPTION_INVALID', message: /RELATIVE_URI must be/ }]
+    ...['@evil.example/', '.evil.example/', '3/', ':9/'].map((AWS_CONTAINER_CREDENTIALS_RELATIVE_URI) =>
+      [{ ...none, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI }, { code: 'FMG_ERR_OPTION_INVALID', message: /RELATIVE_URI must be/ }] as const)
   ]
   for (const [environment, error] of others) await t.rejects(wrap(environment), error, JSON.stringify(environment))
   double.instead = (action) => action === 'container' ? { status: 200, body: JSON.stringify({ AccessKeyId: 'A', SecretAccessKey: 'S', Token: 'T', Expiration: 'soon' }) } : undefined
