@@ -337,6 +337,18 @@ t.test('the bytes that a token came in are wiped', async (t) => {
   t.ok(bytes.every((byte) => byte === 0))
 })
 
+t.test('what can be no ciphertext of the engine is not sent to it', async (t) => {
+  const double = await vaultDouble(t)
+  const place = await prepareVault(t, double)
+  const key = vaultTransitKey(clientOf(t, { url: place.url, login: { token: given(place.rootToken) } }), { name: 'model' })
+  const { encryptedKey } = await key.wrap(randomBytes(32), statement)
+  const before = double.asked.length
+  for (const text of ['', 'x', 'vault:v0:AAAA', 'vault:v1:', ' vault:v1:AAAA', 'vault:v1:AAAA\n', `${String(encryptedKey)}:${String(encryptedKey)}`, 'vault:v1:\xe9']) {
+    await t.rejects(key.unwrap({ algorithm: key.algorithm, header: {}, encryptedKey: Buffer.from(text, 'latin1') }, statement), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unwrap-failed' }, text)
+  }
+  t.equal(double.asked.length, before)
+})
+
 t.test('a secret that a login waits for for ever holds neither a question nor the end longer than their time', async (t) => {
   const place = await prepareVault(t, await vaultDouble(t))
   for (const login of [{ token: { read: async () => await new Promise<Uint8Array>(() => undefined) } }, { appRole: { roleId: 'r', secretId: { read: async () => await new Promise<Uint8Array>(() => undefined) } } }]) {
