@@ -6,8 +6,8 @@ import type { BundleKind } from './bundle-kind.ts'
 import { readBundle } from './bundle.ts'
 import { rewrapDataKey, type NextRecipients } from './data-key.ts'
 import { readSmallFile } from './folder.ts'
-import type { Recipient } from './key-envelope.ts'
-import { envelopeName, keyContext, readBundleEnvelope } from './sealed-bundle.ts'
+import { maxEnvelopeBytes, readEnvelope, type Recipient } from './key-envelope.ts'
+import { envelopeName, keyContext } from './sealed-bundle.ts'
 import { readStatement } from './statement.ts'
 
 /** Who can open from now on: the whole new set, or what is different from now. */
@@ -68,14 +68,19 @@ function isFor ({ keyId, algorithm }: Recipient, key: KeyProvider): boolean {
  * @returns whether anything had to be changed.
  */
 export async function rewrapBundle (kind: BundleKind, bundle: string, rewrapping: Rewrapping): Promise<boolean> {
-  const envelope = await readBundleEnvelope(bundle)
+  const before = await readSmallFile(bundle, envelopeName, maxEnvelopeBytes)
+  const envelope = readEnvelope(before, envelopeName)
   const next = nextRecipients(envelope.recipients, rewrapping)
   if (next === undefined) return false
   if (next.kept.length + next.added.length === 0) throw invalid('the last recipient of a bundle cannot be removed')
   const { payload } = readBundle(await readSmallFile(bundle, kind.signature, kind.maxSignatureBytes), kind.signature)
   // Not verified: the data key opens for the statement it was sealed for, and no other.
   const context = keyContext(kind, readStatement(payload, kind.signature).digest)
+  const after = await rewrapDataKey(envelope, next, rewrapping.keys, context, kind.noun)
+  // Keepers take their time, in which another bundle may have taken the place of this one: its data key would be lost.
+  const now = await readSmallFile(bundle, envelopeName, maxEnvelopeBytes)
+  if (!now.equals(before)) throw guardError('FMG_ERR_FILE', { detail: `${bundle} was replaced while it was rewrapped` })
   // Not in its folder, where a file that nobody signed for keeps the model from being opened.
-  await writeFileAtomic(path.join(bundle, envelopeName), await rewrapDataKey(envelope, next, rewrapping.keys, context, kind.noun), 0o644, bundle)
+  await writeFileAtomic(path.join(bundle, envelopeName), after, 0o644, bundle)
   return true
 }

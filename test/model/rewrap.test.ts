@@ -199,6 +199,27 @@ t.test('what a killed run left beside a bundle keeps it from nothing, and is rem
   t.same((await readdir(folder)).sort(), ['bundle', 'bundle-source', 'bundle.ba9876543210.tmp', ...others].sort(), 'nor is what somebody seals there now')
 })
 
+t.test('a bundle that takes the place of another while its keeper is asked keeps its own data key', async (t) => {
+  const [a, b] = [countingKey('a'), countingKey('b')]
+  const folder = t.testdir()
+  for (const how of ['moved', 'linked']) {
+    const directory = await sealedModel(path.join(folder, how, 'bundle'), [a])
+    const other = await sealedModel(path.join(folder, how, 'other'), [a], { 'README.md': 'other' })
+    const slow: KeyProvider = {
+      ...a,
+      unwrap: async (wrapped, context) => {
+        await rename(directory, `${directory}-old`)
+        if (how === 'moved') await rename(other, directory)
+        else await symlink(other, directory)
+        return await a.unwrap(wrapped, context)
+      }
+    }
+    await t.rejects(rewrapModel({ directory, keys: [slow], recipients: [b] }), { code: 'FMG_ERR_FILE', message: /was replaced while it was rewrapped/ }, how)
+    for (const bundle of [`${directory}-old`, how === 'moved' ? directory : other]) t.ok(await opens(bundle, a), bundle)
+    t.notOk((await readdir(path.join(folder, how))).some((name) => name.endsWith('.tmp')))
+  }
+})
+
 t.test('two runs at one bundle take turns, and neither loses what the other did', async (t) => {
   const [a, b, c] = [countingKey('a'), countingKey('b'), countingKey('c')]
   const folder = t.testdir()
