@@ -18,6 +18,9 @@ export interface AttestationOptions {
   readonly mode?: Mode
 }
 
+// To a node whose clock is behind by less than this, a nonce counts for longer than to the one that saw it used.
+const clocksDifferMs = 60_000
+
 const readOptions = object({
   verifiers: recordOf(havingMethods<AttestationVerifier>('verify')),
   replayStore: havingMethods<ReplayStore>('remember'),
@@ -61,7 +64,7 @@ export const attestation = fp(async function attestation (app: FastifyInstance, 
     const used = new Set(results.flatMap((result) => result.nonces))
     const lives = Array.from(used, (value) => ({ value, lifeMs: nonces.remaining(value, principal, now) }))
     if (lives.some(({ lifeMs }) => lifeMs === 0)) throw badAttestation('nonce-unknown')
-    for (const { value, lifeMs } of lives) if (!await replayStore.remember(`attestation:${value}`, lifeMs)) throw badAttestation('nonce-used')
+    for (const { value, lifeMs } of lives) if (!await replayStore.remember(`attestation:${value}`, lifeMs + clocksDifferMs)) throw badAttestation('nonce-used')
   }
 }, { name: 'fastify-model-guard/attestation', fastify: '5.x' })
 

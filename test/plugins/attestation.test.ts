@@ -97,6 +97,19 @@ t.test('several appraisers of one request may repeat the same nonce', async (t) 
   t.equal(app.reached, 3)
 })
 
+t.test('a used nonce is known to nodes whose clocks are behind, also when it is over elsewhere', async (t) => {
+  let time = now
+  const shared: Partial<AttestationOptions> = { replayStore: memoryReplayStore({ clock: () => time }), nonce: { secret: randomBytes(32) } }
+  const [one, behind] = [await serve(t, shared), await serve(t, shared)]
+  const [used, fresh] = [await earOf(await nonceFor(one)), await earOf(await nonceFor(one))]
+  one.now = time = now + 299_000
+  t.match(await ask(one, { 'attestation-cpu': used }), { statusCode: 200 })
+  time = now + 301_000
+  behind.now = now + 271_000
+  t.match(await ask(behind, { 'attestation-cpu': used }), { statusCode: 403, body: /nonce used/ })
+  t.match(await ask(behind, { 'attestation-cpu': fresh }), { statusCode: 200 })
+})
+
 t.test('a nonce is good once, for whom it was given, and for its time', async (t) => {
   const app = await serve(t)
   const refused = async (token: string, why: string, id = 'ann'): Promise<void> => { t.match(await ask(app, { 'attestation-cpu': token }, id), { statusCode: 403, body: new RegExp(`FMG_ERR_ATTESTATION_INVALID.*${why}`) }) }
