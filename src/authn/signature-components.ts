@@ -143,7 +143,7 @@ function fieldValue (message: HttpMessage, name: string, parameters: ReadonlyMap
   if (lines.length === 0) throw badUpload('component-missing')
   if (bs === true) return serializeList(lines.map((line) => [Buffer.from(line, 'latin1'), new Map()]))
   if (key !== undefined) return structured(() => memberOf(dictionaryOf(message, name, lines), key))
-  return sf === true ? structured(() => serializedAs(types[name], lines.join(', '))) : lines.join(', ')
+  return sf === true ? structured(() => serializedAs(types[name], oneSpelling(lines))) : lines.join(', ')
 }
 
 function structured (serialize: () => string): string {
@@ -160,9 +160,16 @@ const dictionaries = new WeakMap<HttpMessage, Map<string, Dictionary>>()
 /** Parses a field once a message. */
 function dictionaryOf (message: HttpMessage, name: string, lines: readonly string[]): Dictionary {
   const known = dictionaries.get(message) ?? new Map<string, Dictionary>()
-  const dictionary = known.get(name) ?? parseDictionary(lines.join(', '))
+  const dictionary = known.get(name) ?? parseDictionary(oneSpelling(lines))
   dictionaries.set(message, known.set(name, dictionary))
   return dictionary
+}
+
+/** Display strings with control characters are written as others are (`%0c3` as `%c3`): one could be put in the place of the other. */
+function oneSpelling (lines: readonly string[]): string {
+  const text = lines.join(', ')
+  if (/%"[^"]*%0[0-9a-f]/.test(text)) throw new TypeError('a control character in a display string')
+  return text
 }
 
 function memberOf (dictionary: Dictionary, key: unknown): string {

@@ -72,7 +72,7 @@ t.test('a response has a status, and of a request nothing', async (t) => {
 })
 
 t.test('what cannot be signed in one sense only is refused', async (t) => {
-  for (const [component, reason] of [
+  for (const [component, reason, value] of [
     ['"@unknown"', 'component-unknown'],
     ['"@signature-params"', 'component-unknown'],
     ['"X-One"', 'component-unknown'],
@@ -100,12 +100,15 @@ t.test('what cannot be signed in one sense only is refused', async (t) => {
     ['"x-one";sf', 'component-malformed'],
     ['"x-dictionary";key="none"', 'component-malformed'],
     ['"x-dictionary";key=a', 'component-malformed'],
+    ['"x-item";sf', 'component-malformed', '%"%0c3%0a9"'],
+    ['"x-dictionary";key="a"', 'component-malformed', 'a=%"%0c3%0a9"'],
     ['"x-folded";key="a"', 'component-malformed'],
     ['"x-latin"', 'component-not-ascii'],
     ['"x-other-blank"', 'component-not-ascii'],
     ['"x-one" "x-one"', 'component-twice'],
     ['"x-dictionary";sf;key="a" "x-dictionary";key="a";sf', 'component-twice']
-  ] as const) t.throws(() => line(component), { code: 'FMG_ERR_UPLOAD_INVALID', statusCode: 403, reason }, component)
+  ] as const) t.throws(() => line(component, value === undefined ? message : { fields: ['X-Item', value, 'X-Dictionary', value] }), { code: 'FMG_ERR_UPLOAD_INVALID', statusCode: 403, reason }, component)
+  t.equal(line('"x-item";sf', { fields: ['X-Item', '%"%c3%a9"'] }), '"x-item";sf: %"%c3%a9"')
   for (const target of ['http://other.example/', '*', '']) t.throws(() => line('"@path"', { fields, request: { ...request, target } }), { code: 'FMG_ERR_UPLOAD_INVALID', reason: 'target-form' })
 })
 
