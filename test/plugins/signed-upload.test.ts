@@ -424,6 +424,50 @@ t.test('what ends before the content does, to a decompressor or a parser, is hel
   t.equal(app.ended, ended)
 })
 
+t.test('a stream that a decompressor ends is at its end only when the content is', async (t) => {
+  const app = await serve(t)
+  let seen: () => void = () => {}
+  const hasSeen = new Promise<void>((resolve) => { seen = resolve })
+  let made = new PassThrough()
+  app.addContentTypeParser('text/gunzipped', async (_request: FastifyRequest, payload: Readable) => pipeline(payload, createGunzip(), () => {}))
+  app.addContentTypeParser('text/unread', async (_request: FastifyRequest, payload: Readable) => { pipeline(payload, createGunzip(), () => {}) })
+  app.addContentTypeParser('text/piped', async (_request: FastifyRequest, payload: Readable) => { made = payload.pipe(new PassThrough()); return made })
+  app.post('/gunzipped', async (request) => {
+    for await (const chunk of request.body as Readable) if (chunk instanceof Buffer) seen()
+    return 'whole'
+  })
+  app.post('/unread', async () => 'reached')
+  app.post('/failed', async () => { await new Promise((resolve) => { made.once('close', resolve) }) })
+  const address = await app.listen({ port: 0, host: '127.0.0.1' })
+  const sign = async (target: string, type: string, content: string | Buffer, sent?: string | Buffer): Promise<Record<string, string>> => await signUpload({ url: address + target, content: { sha256: createHash('sha256').update(content).digest(), ...sent !== undefined && { length: Buffer.byteLength(sent) } }, headers: { 'content-type': type }, keyId: 'ed', key: ed25519.privateKey, algorithm: 'ed25519', clock: () => now })
+  const socket = await connected(app)
+  const headers = { ...await sign('/gunzipped', 'text/gunzipped', gzipSync('{}')), 'transfer-encoding': 'chunked', host: new URL(address).host }
+  const forged = Buffer.concat([gzipSync('{"forged":true}'), Buffer.alloc(9)])
+  const answer = once(socket, 'data')
+  socket.write(`POST /gunzipped HTTP/1.1\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${forged.length.toString(16)}\r\n`)
+  socket.write(Buffer.concat([forged, Buffer.from('\r\n')]))
+  await hasSeen
+  socket.write('0\r\n\r\n')
+  t.match(String((await answer as [Buffer])[0]), /^HTTP\/1.1 403 /)
+  socket.destroy()
+  const large = gzipSync(randomBytes(900_000))
+  t.match(await fetch(`${address}/unread`, { method: 'POST', headers: await sign('/unread', 'text/unread', large, large), body: large }), { status: 200 }, 'a reader that is full and reads no more does not stop it')
+  t.match(await fetch(`${address}/failed`, { method: 'POST', headers: await sign('/failed', 'text/piped', 'another', body), body }), { status: 200 }, 'nobody need listen for its errors')
+})
+
+t.test('what is the check itself is handed on as it is, and in observe mode everything', async (t) => {
+  for (const [mode, expected] of [['enforce', ''], ['observe', body]] as const) {
+    const app = await serve(t, { mode })
+    app.addContentTypeParser('text/nested', async (_request: FastifyRequest, payload: Readable) => ({ part: payload }))
+    app.addContentTypeParser('text/streamed', async (_request: FastifyRequest, payload: Readable) => payload)
+    app.post('/nested', async (request) => ({ read: await text((request.body as { part: Readable }).part) }))
+    app.post('/streamed', async (request) => ({ isOfObjects: (request.body as Readable).readableObjectMode }))
+    const ask = async (url: string, type: string): Promise<unknown> => (await app.inject({ method: 'POST', url, payload: body, headers: await signed({ url: `http://localhost${url}`, headers: { 'content-type': type } }) })).json()
+    t.same(await ask('/nested', 'text/nested'), { read: expected }, mode)
+    t.same(await ask('/streamed', 'text/streamed'), { isOfObjects: false }, mode)
+  }
+})
+
 t.test('an upload that breaks off ends in an error', async (t) => {
   const app = Object.assign(Fastify(), { reached: 0, ended: 0 })
   t.teardown(() => app.close())
