@@ -1,4 +1,5 @@
-import { appendFile, copyFile, readFile, rename, symlink, writeFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { appendFile, copyFile, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { generateKeyPairSync } from 'node:crypto'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -140,6 +141,32 @@ t.test('a name that is not signed for is no file, also where one lies', async (t
   const directory = await sealedDataset(path.join(folder, 'sealed'), [key])
   const dataset = await open(directory)
   for (const name of ['../outside', 'other', 'key.jwe.json', '']) await t.rejects(collect(dataset.read(name)), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'missing-file' }, name)
+})
+
+t.test('a file in whose place a link or a pipe was put after it was opened is not read', { timeout: 20_000 }, async (t) => {
+  const folder = t.testdir()
+  const directory = await sealedDataset(path.join(folder, 'sealed'), [key])
+  const dataset = await open(directory)
+  const file = path.join(directory, 'rows.csv.sealed')
+  const refused = { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unreadable-file' }
+  await rename(file, path.join(folder, 'elsewhere'))
+  await symlink(path.join(folder, 'elsewhere'), file)
+  await t.rejects(collect(dataset.read('rows.csv')), refused)
+  await rm(file)
+  t.equal(spawnSync('mkfifo', [file]).status, 0)
+  await t.rejects(collect(dataset.read('rows.csv')), refused)
+  await rm(file)
+  await rename(path.join(folder, 'elsewhere'), file)
+  t.equal(String(await collect(dataset.read('rows.csv'))), '1,2,3\n')
+})
+
+t.test('a signature larger than any is not read', async (t) => {
+  const directory = await sealedDataset(path.join(t.testdir(), 'sealed'), [key])
+  const file = path.join(directory, 'dataset.sig')
+  await truncate(file, 64 * mebibyte + 1)
+  await t.rejects(open(directory), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'too-large' })
+  await truncate(file, 10)
+  await t.rejects(open(directory), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'malformed' })
 })
 
 t.test('nothing is given of what a key holder has sealed in a file\'s place', async (t) => {

@@ -199,6 +199,16 @@ t.test('what a killed run left beside a bundle keeps it from nothing, and is rem
   t.same((await readdir(folder)).sort(), ['bundle', 'bundle-source', 'bundle.ba9876543210.tmp', ...others].sort(), 'nor is what somebody seals there now')
 })
 
+t.test('a sealed key that is a link makes no bundle, and none is written by it', async (t) => {
+  const [a, b] = [countingKey('a'), countingKey('b')]
+  const folder = t.testdir()
+  const directory = await sealedModel(path.join(folder, 'bundle'), [a])
+  await rename(path.join(directory, 'key.jwe.json'), path.join(folder, 'elsewhere'))
+  await symlink(path.join(folder, 'elsewhere'), path.join(directory, 'key.jwe.json'))
+  await t.rejects(rewrapModels({ directory: folder, keys: [a], recipients: [b] }), { code: 'FMG_ERR_FILE', message: /holds no sealed bundle/ })
+  await t.rejects(rewrapModel({ directory, keys: [a], recipients: [b] }), { code: 'FMG_ERR_BUNDLE_INVALID', reason: 'unreadable-file' })
+})
+
 t.test('a bundle that takes the place of another while its keeper is asked keeps its own data key', async (t) => {
   const [a, b] = [countingKey('a'), countingKey('b')]
   const folder = t.testdir()
