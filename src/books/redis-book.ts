@@ -82,13 +82,10 @@ export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix
     const { sealed, position } = await commands.load()
     const next = readBook(form, sealed, before)
     reportForged(form, before, next, onError)
-    advance(next)
+    if (book === before) turnTo(next)
+    // Records that the log has brought meanwhile stay what they are: others of the same text would be changes.
+    else if (next.sequence > book.sequence) turnTo(readBook(form, sealed, book))
     return position
-  }
-
-  /** The log may have brought a later book meanwhile, or this very one. */
-  function advance (next: Book<R>): void {
-    if (next.sequence >= book.sequence) turnTo(next)
   }
 
   function turnTo (next: Book<R>): void {
@@ -104,7 +101,8 @@ export async function redisBook<R extends BookRecord> (form: BookForm<R>, prefix
       const made = edit(before)
       if (made === null && isLoaded) return null
       if (made !== null && await commands.write(before.head, { ...made, head: made.next.head })) {
-        advance(made.next)
+        // The log may have brought this very book meanwhile, or a later one.
+        if (made.next.sequence > book.sequence) turnTo(made.next)
         return made.record
       }
       await load()

@@ -268,6 +268,34 @@ t.test('an answer that comes late takes nothing back', async (t) => {
   t.match(node.recall?.(keyId), { revokedAt: 7 })
 })
 
+for (const [name, isLater] of [['the same', false], ['a later', true]] as const) {
+  t.test(`what the log brought while ${name} book was asked for is told once`, async (t) => {
+    const prefix = freshPrefix()
+    const client = connectRedis(t)
+    let beforehand = async (): Promise<void> => undefined
+    const slow: RedisKeyStoreOptions['client'] = {
+      call: async (command, ...args) => {
+        if (String(args[0]).includes('HGETALL')) await beforehand()
+        return await client.call(command, ...args)
+      },
+      duplicate: () => client.duplicate()
+    }
+    const [node, other] = [await openNode(t, { client: slow, prefix }), await openNode(t, { client, prefix })]
+    const silent = await openNode(t, { client: withoutLog(client), prefix })
+    const [made, told]: [string[], string[]] = [[], []]
+    node.whenChanged?.(({ before, after }) => { told.push(`${after.keyId} ${before?.version ?? 0} ${after.version}`) })
+    beforehand = async () => {
+      beforehand = async () => undefined
+      const { keyId } = await createKey(other)
+      await until(() => node.recall?.(keyId) !== null)
+      made.push(`${keyId} 0 1`)
+      if (isLater) made.push(`${(await createKey(silent)).keyId} 0 1`)
+    }
+    await node.list()
+    t.same(told, made)
+  })
+}
+
 t.test('a client that speaks RESP2 will do', async (t) => {
   const prefix = freshPrefix()
   const client = connectRedis(t, redisUrl(), { protocol: 2 })

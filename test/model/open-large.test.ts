@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
+import { createDecipheriv, randomBytes } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { seal } from '../../src/model/cobblestone.ts'
 import { FileOpener } from '../../src/model/open-files.ts'
 import { openModel } from '../../src/model/open-model.ts'
@@ -20,6 +20,17 @@ import { countingKey } from '../helpers/sealed-models.ts'
 
 const mebibyte = 1024 * 1024
 const key = countingKey('k')
+
+/** Tells what a method of this prototype was called on, and what it gave, until the test ends. */
+function watch (t: Test, prototype: object, method: string, tell: (self: object, result: unknown) => void): void {
+  const genuine = Reflect.get(prototype, method) as (...args: unknown[]) => unknown
+  t.teardown(() => Reflect.set(prototype, method, genuine))
+  Reflect.set(prototype, method, function (this: object, ...args: unknown[]) {
+    const result = genuine.apply(this, args)
+    tell(this, result)
+    return result
+  })
+}
 
 async function sealedLarge (folder: string, files: Files, shardBytes?: number): Promise<string> {
   const source = await writeFiles(path.join(folder, 'source'), { 'model.json': manifestOf(), ...files })
@@ -105,17 +116,12 @@ t.test('without threads this one opens large files, and nothing is shared', asyn
 
 t.test('the data key is zero when a model is open, and when it is refused', async (t) => {
   const directory = await sealedLarge(t.testdir(), { 'model.onnx': addModel() })
-  const genuine = crypto.subtle.decrypt.bind(crypto.subtle)
+  const decipher = Object.getPrototypeOf(createDecipheriv('aes-256-gcm', randomBytes(32), randomBytes(12))) as object
   const dataKeys: Uint8Array[] = []
-  Object.defineProperty(crypto.subtle, 'decrypt', {
-    configurable: true,
-    value: async (...args: Parameters<typeof genuine>) => {
-      const plain = await genuine(...args)
-      dataKeys.push(new Uint8Array(plain))
-      return plain
-    }
-  })
-  t.teardown(() => Reflect.deleteProperty(crypto.subtle, 'decrypt'))
+  const bound = new WeakSet<object>()
+  watch(t, decipher, 'setAAD', (self) => { bound.add(self) })
+  // What was unwrapped, with nothing bound to it, is the key above.
+  watch(t, decipher, 'update', (self, plain) => { if (bound.has(self) && plain instanceof Uint8Array && plain.length === 32) dataKeys.push(plain) })
   await openModel({ directory, keys: [key], trust, admit: () => { t.notOk(dataKeys.some(isZero)) } })
   await t.rejects(openModel({ directory, keys: [key], trust, expectName: 'other' }), { code: 'FMG_ERR_MODEL_TAMPERED', reason: 'another-model' })
   t.equal(dataKeys.length, 2)
