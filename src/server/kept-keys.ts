@@ -5,6 +5,7 @@ import { guardError } from '../errors.ts'
 import { readPrivateFile } from '../files.ts'
 import { readPepper } from '../pepper.ts'
 import { keyFromFile, signerFromFile } from '../secrets/key-file.ts'
+import { statusFailure } from '../secrets/ask-store.ts'
 import type { SecretSource } from '../secrets/secret-source.ts'
 import { secretSince } from '../secrets/vault-secret.ts'
 import type { ServerConfig } from './config.ts'
@@ -37,12 +38,12 @@ export function referencesIn (value: unknown, path = ''): References {
   return new Map(Object.entries(value).flatMap(([name, member]) => Array.from(referencesIn(member, inner(name)))))
 }
 
-type Kept = Omit<KeptKey, 'from' | 'isMadeLater'> & { readonly member?: string, readonly file?: string, readonly isMadeLater?: boolean }
+type Kept = Omit<KeptKey, 'from' | 'isMadeLater'> & { readonly from?: string, readonly member?: string, readonly file?: string, readonly isMadeLater?: boolean }
 
 /** All keys and secrets of a server with this configuration. */
 export function keptKeys (config: ServerConfig, data: DataFolder, references: References): readonly KeptKey[] {
-  return [...ownKeys(config, data), ...modelKeysOf(config, data), ...givenSecrets(config)].map(({ member = '', file = '', isMadeLater = false, ...kept }) =>
-    ({ ...kept, isMadeLater, from: references.get(member) ?? `file:${file}` }))
+  return [...ownKeys(config, data), ...modelKeysOf(config, data), ...givenSecrets(config), ...vaultLogin(config, references)].map(({ member = '', file = '', isMadeLater = false, ...kept }) =>
+    ({ isMadeLater, from: references.get(member) ?? `file:${file}`, ...kept }))
 }
 
 /** What a server makes for itself where it is told of no other. */
@@ -102,6 +103,22 @@ function givenSecrets ({ redis, login, anomaly: { webhook }, decisionPoint, list
     ...secret('decision point token', 'decisionPoint.token', decisionPoint?.token, 'every decision: all is refused'),
     ...file('TLS key', tls?.keyFile, 'connections to this server; a new certificate is needed')
   ]
+}
+
+// The member of each way of logging in by which the way is known.
+const loginMember = /^vault\.login\.(token$|appRole(?=\.secretId$)|jwt(?=\.token$)|kubernetes(?=\.role$))/
+
+function vaultLogin ({ vault }: ServerConfig, references: References): Kept[] {
+  if (vault === undefined) return []
+  return Array.from(references).flatMap(([member, value]) => (loginMember.exec(member) ?? []).slice(1).map((method) => ({
+    name: 'Vault login',
+    from: `${method}: ${value}`,
+    loss: 'every secret and key in Vault, until there is another login',
+    look: async () => {
+      const answer = await vault.ask('auth/token/lookup-self')
+      if (answer.status !== 200) throw statusFailure(answer)
+    }
+  })))
 }
 
 function secret (name: string, member: string, source: SecretSource | undefined, loss: string): Kept[] {

@@ -53,6 +53,17 @@ models: { keys: ['vault:transit/${key}'] }
   await writeFile(path.join(folder, 'secret-id'), await place.newSecretId(1), { mode: 0o600 })
   await t.rejects(runServer(await loadConfig(path.join(folder, 'guard.yaml'))), { code: 'FMG_ERR_KEY_UNAVAILABLE', reason: 'store-denied' })
   t.equal(await place.count(), before)
+
+  const login = async (file: string): Promise<unknown> => {
+    const { stdout } = await modelGuard('keys', 'doctor', '--config', path.join(folder, file), '--json')
+    return (JSON.parse(stdout) as { keys: { name: string }[] }).keys.find(({ name }) => name === 'Vault login')
+  }
+  t.match(await login('guard.yaml'), { from: 'appRole: file:secret-id', state: /FMG_ERR_KEY_UNAVAILABLE/, ok: false }, 'the secret id was good for one login')
+  await writeFile(path.join(folder, 'token.yaml'), configuration('model').replace(/appRole: .*/, 'token: file:token'))
+  for (const [token, ok] of [[await place.newToken(3600), true], ['none', false]] as const) {
+    await writeFile(path.join(folder, 'token'), token, { mode: 0o600 })
+    t.match(await login('token.yaml'), { from: 'token: file:token', ok })
+  }
 }
 
 t.test('a server with its pepper in KV and its model key in transit starts and answers', async (t) => { await suite(t, await vaultDouble(t)) })
