@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { serializeItem, type InnerList } from 'structured-headers'
+import { serializeItem, type BareItem, type InnerList } from 'structured-headers'
 import { isGuardError } from '../errors.ts'
 import { badUpload } from './bad-upload.ts'
 import { readContentDigest, type ContentDigest } from './content-digest.ts'
@@ -7,7 +7,7 @@ import { readSignatures, type MessageSignature, type SignatureParameters } from 
 import type { ReplayStore } from './replay-store.ts'
 import { isSignatureOf, type MessageAlgorithm } from './signature-algorithm.ts'
 import { signatureBase } from './signature-base.ts'
-import { fieldLines, type FieldTypes, type HttpMessage } from './signature-components.ts'
+import { componentValue, fieldLines, type FieldTypes, type HttpMessage } from './signature-components.ts'
 import type { FindUploadKey, UploadKey } from './upload-keys.ts'
 
 /** What signatures of uploads must be like. */
@@ -16,6 +16,7 @@ export interface UploadRules {
   readonly replayStore: ReplayStore
   readonly components: readonly string[]
   readonly structuredFields: FieldTypes
+  readonly authorities: readonly string[] | undefined
   readonly tag: string
   readonly maxAgeSeconds: number
   readonly clockSkewSeconds: number
@@ -57,6 +58,7 @@ export async function checkUpload (message: HttpMessage, rules: UploadRules, pri
   const signatures = readSignatures(message.fields)
   if (signatures.length === 0) throw badUpload('signature-missing')
   if (signatures.length > rules.maxSignatures) throw badUpload('signature-count', 'too many signatures')
+  checkAuthority(message, rules)
   const digests = readContentDigest(message.fields)
   const good: Omit<SignedUpload, 'digests'>[] = []
   let refusal: unknown
@@ -89,6 +91,11 @@ async function checkOne (message: HttpMessage, signed: MessageSignature, rules: 
   if (!isSignatureOf(algorithm, key.key, signatureBase(message, signed.input, rules.structuredFields), signed.signature)) throw badUpload('signature-wrong')
   await checkNonce(keyId, signed.parameters, rules, now)
   return { keyId, algorithm, source, attributes, createdAt: created, components: signed.input[0].map((item) => serializeItem(item)) }
+}
+
+/** Who takes uploads could pass them on to another server that knows their signers: the host that was signed is whatever the request says that it asks for. */
+function checkAuthority (message: HttpMessage, { authorities, structuredFields }: UploadRules): void {
+  if (authorities?.includes(componentValue(message, ['@authority', new Map<string, BareItem>()], structuredFields)) === false) throw badUpload('authority-other', 'it was sent to another host')
 }
 
 function checkPrincipal ({ principals }: UploadKey, principalId: string | undefined): void {

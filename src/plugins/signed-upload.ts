@@ -9,7 +9,7 @@ import { uploadTag } from '../authn/sign-upload.ts'
 import type { FieldTypes, HttpMessage } from '../authn/signature-components.ts'
 import { readUploadKeys, type FindUploadKey, type UploadKey } from '../authn/upload-keys.ts'
 import { isGuardError } from '../errors.ts'
-import { functionOf, havingMethods, integer, listOf, object, oneOf, recordOf, string, withDefault } from '../options.ts'
+import { functionOf, havingMethods, integer, listOf, object, oneOf, optional, recordOf, string, withDefault } from '../options.ts'
 import { hasContent, isPreflight } from './access.ts'
 import { allPassed, checkedBody, heldBack } from './checked-body.ts'
 import { noteProven } from './proven.ts'
@@ -29,6 +29,8 @@ export interface SignedUploadOptions {
   readonly replayStore: ReplayStore
   /** Fields that signatures must cover besides method, target, `content-digest`, and `content-type`, `content-encoding` and `content-length` where a request has them. Lower case. */
   readonly components?: readonly string[]
+  /** Hosts by which this server is asked, in lower case, with the port where it is not the scheme's own. Default: whatever a request says. Name them where others take uploads of the same signers: one could pass them on. */
+  readonly authorities?: readonly string[]
   /** Types of structured fields of your own, for components with the parameter `sf`. */
   readonly structuredFields?: FieldTypes
   /** What signatures must be made for, their `tag`. Default `model-upload`. */
@@ -50,6 +52,7 @@ const readOptions = object({
   keys: readUploadKeys,
   replayStore: havingMethods<ReplayStore>('remember'),
   components: withDefault(listOf(fieldName), []),
+  authorities: optional(listOf(string(/^[^\sA-Z/@]+$/, 'a host in lower case'))),
   structuredFields: withDefault(recordOf(oneOf('dictionary', 'list', 'item')), {}),
   tag: withDefault(string(/^[\x20-\x7e]+$/, 'printable ASCII'), uploadTag),
   maxAgeSeconds: withDefault(integer({ min: 1, max: 86_400 }), 300),

@@ -326,6 +326,14 @@ t.test('over HTTP/2 a body that no field tells of needs a signature, a preflight
   t.equal(await statusOf('OPTIONS'), 400, 'a preflight without one goes on: JSON of no bytes')
 })
 
+t.test('attack: a server that took an upload passes it on to another, under its own name', async (t) => {
+  const app = await serve(t, { authorities: ['models.example', 'localhost'] })
+  t.match(await app.inject(asked(byHand())), { statusCode: 200 })
+  const other = await serve(t, { authorities: ['models.example', 'localhost:8080'] })
+  await refuses(t, other, asked(byHand()), 'authority-other')
+  await t.rejects(serve(t, { authorities: ['Models.example'] }), { code: 'FMG_ERR_OPTION_INVALID', message: /authorities\[0\] must be a host in lower case/ })
+})
+
 t.test('an absolute target, which may name another host, is none', async (t) => {
   const app = await serve(t)
   app.setNotFoundHandler(async () => ({ unknown: true }))
