@@ -134,14 +134,14 @@ async function readHolder (file: string): Promise<string> {
 /** A link appears with its content already in it: nobody reads a lock that does not yet name its holder. */
 async function writeNew (file: string): Promise<boolean> {
   const complete = `${file}.${randomBytes(6).toString('hex')}`
-  try {
-    await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 })
-    return await link(complete, file).then(() => true, () => false)
-  } catch (cause) {
-    throw guardError('FMG_ERR_FILE', { detail: `cannot write ${file}`, cause })
-  } finally {
+  await writeFile(complete, `${process.pid} ${processStart(process.pid)}`, { mode: 0o600 }).catch(async (cause: unknown) => {
+    // On a full disk the file is there, and nothing in it.
     await rm(complete, { force: true })
-  }
+    throw guardError('FMG_ERR_FILE', { detail: `cannot write ${file}`, cause })
+  })
+  const isNew = await link(complete, file).then(() => true, () => false)
+  await rm(complete)
+  return isNew
 }
 
 function isHeldBy (pid: number, started: string): boolean {
