@@ -27,8 +27,8 @@ function accessKeyIn (text: string, section: string): AwsCredentials | undefined
   const found = new Map<string, string>()
   let isInside = false
   for (const line of text.split(/\r?\n/)) {
-    const [, name] = /^\[\s*(.*?)\s*\]/.exec(line) ?? []
-    if (name !== undefined) isInside = name.replace(/\s+/g, ' ') === section
+    // One that is not closed is a section too, of no name: what follows it is not of the one above.
+    if (line.startsWith('[')) isInside = /^\[\s*(.*?)\s*\]/.exec(line)?.[1]?.replace(/\s+/g, ' ') === section
     // Only at the start of a line: what is indented belongs to the setting above.
     const [, key = '', value = ''] = /^(\w+)\s*=\s*(\S+)\s*$/.exec(line) ?? []
     if (isInside) found.set(key, value)

@@ -39,7 +39,7 @@ const readSecret = objectWith({
 /**
  * One member of a secret in a KV engine of version 2: its text in UTF-8. Asked for each time, so that a new version is seen.
  * `read` throws FMG_ERR_KEY_UNAVAILABLE as {@link Vault}, with reason `store-denied` when the policy does not allow it, and `store-missing` when there is no such
- * secret or it was deleted, no such member, or it is no text.
+ * secret or it was deleted, no such member, or it is no text or empty.
  * @param path mount and path, as in `secret/model-guard`. The mount is the first name.
  * @throws FMG_ERR_OPTION_INVALID for a path that can be none.
  */
@@ -56,7 +56,7 @@ export function vaultSecret (vault: Vault, path: string, member: string): Versio
   return {
     read: async () => {
       const value = (await get()).data[member]
-      if (typeof value !== 'string') throw storeFailure('store-missing', 'a secret without this member, or with one that is no text')
+      if (typeof value !== 'string' || value === '') throw storeFailure('store-missing', 'a secret without this member, or with one that is no text, or empty')
       return Buffer.from(value)
     },
     version: async () => {

@@ -72,7 +72,7 @@ export async function prepareVault (t: Test, { url, rootToken }: VaultAddress): 
     ['transit/keys/model', { type: 'aes256-gcm96' }],
     ['transit/keys/other', { type: 'aes256-gcm96' }],
     ['transit/keys/rsa', { type: 'rsa-2048' }],
-    ['secret/data/model-guard', { data: { pepper: 'sesame', size: 7 } }],
+    ['secret/data/model-guard', { data: { pepper: 'sesame', size: 7, empty: '' } }],
     ...['approle', 'jwt', 'kubernetes'].map((type) => [`sys/auth/${type}`, { type }] as const),
     ['auth/approle/role/model-guard', granted],
     ['auth/jwt/config', { jwt_validation_pubkeys: [keys.publicKey.export({ type: 'spki', format: 'pem' })] }],

@@ -161,7 +161,7 @@ t.test('credentials are found where AWS\'s own tools find them', async (t) => {
   double.known.set(whole.accessKeyId, whole)
   const folder = t.testdir({
     empty: {},
-    home: { '.aws': { credentials: `# first\n${text('AKIANONE', 'none', 'other')}${text(good.accessKeyId, good.secretAccessKey, 'default')}nested =\n  aws_access_key_id = AKIANONE\n` } },
+    home: { '.aws': { credentials: `# first\n${text('AKIANONE', 'none', 'other')}${text(good.accessKeyId, good.secretAccessKey, 'default')}nested =\n  aws_access_key_id = AKIANONE\n${text('AKIANONE', 'none', 'open').replace(']', '')}` } },
     config: { '.aws': { config: `[default]\naws_access_key_id = AKIANONE\n${text(good.accessKeyId, good.secretAccessKey, 'profile  work')}` } },
     plain: { '.aws': { config: text(good.accessKeyId, good.secretAccessKey, 'default') } },
     token: 'pod-token\n',

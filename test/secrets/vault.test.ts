@@ -50,10 +50,10 @@ async function suite (t: Test, { url, ...place }: PreparedVault): Promise<void> 
     const secret = vaultSecret(clientOf(t, { url, login: { appRole: await appRole() } }), 'secret/model-guard', 'pepper')
     const before = await secret.version()
     t.match(before, { version: Number, createdAt: /^20\d\d-\d\d-\d\dT.*Z$/ })
-    await place.admin('POST', 'secret/data/model-guard', { data: { pepper: 'sésame', size: 7 } })
+    await place.admin('POST', 'secret/data/model-guard', { data: { pepper: 'sésame', size: 7, empty: '' } })
     t.equal(Buffer.from(await secret.read()).toString(), 'sésame')
     t.equal((await secret.version()).version, before.version + 1)
-    await place.admin('POST', 'secret/data/model-guard', { data: { pepper: 'sesame', size: 7 } })
+    await place.admin('POST', 'secret/data/model-guard', { data: { pepper: 'sesame', size: 7, empty: '' } })
   })
 
   await t.test('what is not there, or not allowed, is said as that', async (t) => {
@@ -61,7 +61,7 @@ async function suite (t: Test, { url, ...place }: PreparedVault): Promise<void> 
     const root = clientOf(t, { url, login: { token: given(place.rootToken) } })
     await t.rejects(vaultSecret(client, 'secret/other', 'pepper').read(), failure('store-denied'))
     await t.rejects(vaultSecret(root, 'secret/none', 'pepper').read(), failure('store-missing'))
-    for (const member of ['none', 'size', '__proto__']) await t.rejects(vaultSecret(client, 'secret/model-guard', member).read(), failure('store-missing'), member)
+    for (const member of ['none', 'size', 'empty', '__proto__']) await t.rejects(vaultSecret(client, 'secret/model-guard', member).read(), failure('store-missing'), member)
     await t.rejects(vaultTransitKey(client, { name: 'other' }).wrap(randomBytes(32), statement), failure('store-denied'))
     await t.rejects(vaultTransitKey(root, { name: 'rsa' }).wrap(randomBytes(32), statement), failure('store-refused'))
     await t.rejects(vaultTransitKey(root, { name: 'none' }).unwrap({ algorithm: '', header: {}, encryptedKey: Buffer.from('vault:v1:AAAA') }, statement), failure('store-missing'))
