@@ -280,8 +280,10 @@ for (const [name, isLater] of [['the same', false], ['a later', true]] as const)
       },
       duplicate: () => client.duplicate()
     }
-    const [node, other] = [await openNode(t, { client: slow, prefix }), await openNode(t, { client, prefix })]
-    const silent = await openNode(t, { client: withoutLog(client), prefix })
+    // A heartbeat would bring news of the change that left no entry.
+    const heartbeatMs = 30_000
+    const [node, other] = [await openNode(t, { client: slow, prefix, heartbeatMs }), await openNode(t, { client, prefix, heartbeatMs })]
+    const silent = await openNode(t, { client: withoutLog(client), prefix, heartbeatMs })
     const [made, told]: [string[], string[]] = [[], []]
     node.whenChanged?.(({ before, after }) => { told.push(`${after.keyId} ${before?.version ?? 0} ${after.version}`) })
     beforehand = async () => {
