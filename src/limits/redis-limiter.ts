@@ -7,7 +7,7 @@ import { limitScript } from './redis-script.ts'
 import { type RedisLike, scriptRunner } from './run-script.ts'
 
 export interface RedisLimiterOptions {
-  /** Needs the rights `+evalsha +eval +get +set +time` and the keys below the prefix. Redis 5 or later, or Valkey. */
+  /** Needs the rights `+evalsha +eval +get +set +setrange +time` and the keys below the prefix. Redis 5 or later, or Valkey. */
   readonly client: RedisLike
   /** Starts every key. Default `model-guard:limit:`. */
   readonly prefix?: string

@@ -6,13 +6,15 @@ import type { Redis } from 'ioredis'
 import t from 'tap'
 import { startPrivateRedis } from '../../scripts/redis.js'
 import { memoryLimiter } from '../../src/limits/memory-limiter.ts'
+import type { LimitRequest } from '../../src/limits/limiter.ts'
 import { redisKey, sharerKey } from '../../src/limits/redis-key.ts'
 import { redisLimiter } from '../../src/limits/redis-limiter.ts'
 import type { RedisLike } from '../../src/limits/run-script.ts'
 import { limitScript } from '../../src/limits/redis-script.ts'
+import type { Window } from '../../src/limits/windows.ts'
 import { connectRedis, keyPrefix } from '../helpers/redis.ts'
 import { drain, hour, known, limiterSuite, limitRequest, minute } from './limiter-suite.ts'
-import { holdAgainstReference, schedule } from './schedules.ts'
+import { gap, holdAgainstReference, schedule } from './schedules.ts'
 import { second, testClock, type TestClock } from './test-clock.ts'
 
 let opened = 0
@@ -70,7 +72,29 @@ t.test('a budget may have more windows than Lua gives and takes values at once',
   t.match(await limiter.consume(limitRequest({ windows, sharer: 'ann' })), { allowed: false, retryAfterSeconds: 6 })
 })
 
-t.test('it counts by the clock of Redis, in one key that ends with the longest window', async (t) => {
+t.test('so it may where none has shares', async (t) => {
+  const limiter = redisLimiter({ client: connectRedis(t), prefix: freshPrefix(), timeoutMs: 20_000 })
+  const windows = Array.from({ length: 5000 }, (_, index) => ({ name: `w${index}`, quota: 2, windowSeconds: 600 }))
+  t.equal(await drain(limiter, { windows }), 2)
+})
+
+t.test('of each budget it is one GET, and one command more that writes where something was counted', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const client = connectRedis(t, redis.url)
+  const limiter = redisLimiter({ client, prefix: freshPrefix(), timeoutMs: 20_000 })
+  const budgets = [{ key: 'ann', windows: [{ ...hour, quota: 2 }] }, { key: 'org', windows: [hour] }]
+  const commands = async (): Promise<readonly string[]> => {
+    await client.config('RESETSTAT')
+    await limiter.consume({ group: 'acme', budgets, cost: 1 })
+    return [...(await client.info('commandstats')).matchAll(/cmdstat_(get|set|setrange):calls=(\d+)/g)].map(([, name, calls]) => `${name} ${calls}`).sort()
+  }
+  t.same(await commands(), ['get 2', 'set 2'])
+  t.same(await commands(), ['get 2', 'setrange 2'])
+  t.same(await commands(), ['get 2'])
+})
+
+t.test('it counts by the clock of Redis, in one key that ends a sub-window after the longest window at most', async (t) => {
   const client = connectRedis(t)
   const prefix = freshPrefix()
   const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
@@ -78,7 +102,7 @@ t.test('it counts by the clock of Redis, in one key that ends with the longest w
   t.match(await limiter.consume(limitRequest({ windows })), { allowed: true, window: minute, remaining: 9, resetSeconds: 60 })
   t.same(await client.keys(`${prefix}*`), [`${prefix}{acme}:ann`])
   const left = await client.pttl(`${prefix}{acme}:ann`)
-  t.ok(left > 3_500_000 && left <= 3_600_000, `${left} ms are left of an hour`)
+  t.ok(left > 3_900_000 && left <= 3_960_000, `${left} ms are left of an hour and a tenth`)
   await client.set(`${prefix}{acme}:bob`, 'what another program wrote')
   await t.rejects(limiter.consume(limitRequest({ key: 'bob' })), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
 })
@@ -154,7 +178,7 @@ t.test('a budget that cannot be read fails alone', async (t) => {
   const prefix = freshPrefix()
   const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
   await client.hset(`${prefix}{acme}:bob`, 'what', 'another program wrote')
-  await client.set(`${prefix}{acme}:eve`, 'what another program wrote')
+  await client.set(`${prefix}{acme}:eve`, Buffer.concat([Buffer.from('???'), Buffer.alloc(36)]))
   const failed = { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' }
   const [bob, eve, ann] = await Promise.allSettled(['bob', 'eve', 'ann'].map(async (key) => await limiter.consume(limitRequest({ key }))))
   t.match(bob, { reason: { ...failed, cause: { message: /WRONGTYPE/ } } })
@@ -185,6 +209,60 @@ t.test('memory and Redis say the same to every question', async (t) => {
       }
     })
   }), { numRuns: 100 })
+})
+
+const short: Window = { name: 'short', quota: 12, windowSeconds: 60 }
+const long: Window = { name: 'long', quota: 40, windowSeconds: 3600 }
+const daily: Window = { name: 'daily', quota: 50, per: 'day' }
+/** Lists that one budget may be asked about in turn, as tiers, overrides and exceptions have it. */
+const lists: readonly (readonly Window[])[] = [
+  [short, long],
+  [short, { ...long, quota: 25 }],
+  [long, short],
+  [long],
+  [short, daily, long],
+  [{ ...short, quota: 15, share: { quota: 3, principals: 2 } }, long]
+]
+const listsOfOrg = lists.map((windows) => windows.map((window): Window => ({ ...window, quota: window.quota + 2 })))
+/** What is asked in one turn, or corrected, after the clock has gone on, or back. */
+const turn = fc.record({
+  gap: fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 0, max: 4 * second }) }, { weight: 3, arbitrary: gap }, { weight: 3, arbitrary: fc.constantFrom(-1, -second, -2 * second, -7 * second, -100 * second) }),
+  asked: fc.array(fc.record({
+    own: fc.integer({ min: 0, max: 1 }),
+    // Mostly the list that was asked about before.
+    list: fc.oneof({ weight: 8, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.nat({ max: lists.length - 1 }) }),
+    ofOrg: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat({ max: lists.length }) }),
+    cost: fc.oneof({ weight: 4, arbitrary: fc.constant(1) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 14 }) })
+  }), { minLength: 1, maxLength: 6 }),
+  correction: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: -14, max: 5 }) })
+})
+
+t.test('memory and Redis say the same to several questions of one turn, whatever windows they are about, and when the clock goes back', async (t) => {
+  const client = connectRedis(t)
+  await fc.assert(fc.asyncProperty(fc.array(turn, { maxLength: 40 }), async (turns) => {
+    const clock = testClock()
+    const memory = memoryLimiter({ now: () => clock.now / 1000 })
+    const redis = redisLimiter({ client: withClock(client, clock), prefix: freshPrefix(), timeoutMs: 20_000 })
+    let refusedAt = 0
+    for (const { gap, asked, correction } of turns) {
+      // Who is refused has memory forget what is old, and Redis write nothing: before that moment they know different things.
+      clock.now = Math.max(clock.now + gap, refusedAt)
+      const requests = asked.map(({ own, list, ofOrg, cost }): LimitRequest => {
+        const sharer = `principal ${own}`
+        const budgets = [{ key: sharer, windows: lists[list] ?? [], sharer }, { key: 'org', windows: listsOfOrg[ofOrg] ?? [], sharer }]
+        return { group: 'acme', cost, budgets: ofOrg === lists.length ? budgets.slice(0, 1) : budgets }
+      })
+      const outcomes = requests.map((request) => memory.consume(request))
+      assert.deepEqual(await Promise.all(requests.map(async (request) => await redis.consume(request))), outcomes)
+      if (outcomes.some(({ allowed }) => !allowed)) refusedAt = clock.now
+      const [request, charge] = [requests[0], outcomes[0]?.charge]
+      // All of it given back, and asked about other windows, memory alone forgets where the sub-window began.
+      const difference = Math.max(correction, 1 - (request?.cost ?? 0))
+      if (request === undefined || charge === undefined || difference === 0) continue
+      memory.settle(request, charge, difference)
+      await redis.settle(request, charge, difference)
+    }
+  }), { numRuns: 200 })
 })
 
 t.test('a Redis that stands still or is gone refuses within the time-out', async (t) => {
