@@ -15,7 +15,7 @@ export interface BlockHasher {
   close (): Promise<void>
 }
 
-const noLines: LineHashes = { ends: [], seqs: [], leaves: '' }
+const noLines: LineHashes = { ends: new Uint32Array(), seqs: new Float64Array(), leaves: '' }
 
 /** @param workers threads that share the work; 0 for this one alone. */
 export function blockHasher (workers: number): BlockHasher {
@@ -32,7 +32,7 @@ async function * hashHere (blocks: AsyncIterable<LineBlock>): AsyncGenerator<Has
 
 interface HashingThread {
   /** The block's bytes move to the thread, and come back with its answer. */
-  hash (block: KeptBlock): Promise<HashedBlock>
+  hash (block: KeptBlock): Promise<HashedKept>
   close (): Promise<void>
 }
 
@@ -40,27 +40,45 @@ interface KeptBlock extends LineBlock {
   readonly bytes: Buffer<ArrayBuffer>
 }
 
+type HashedKept = KeptBlock & HashedBlock
+
 /** Blocks that wait at a thread, so that it never does. */
 const blocksAhead = 2
 
 async function * hashAmong (threads: readonly HashingThread[], blocks: AsyncIterable<LineBlock>): AsyncGenerator<HashedBlock> {
-  const underWay: Promise<HashedBlock>[] = []
+  const underWay: Promise<HashedKept>[] = []
+  /** Memory of blocks that nobody looks at any more: fresh memory would be handed over by the system page by page. */
+  const spare: Buffer<ArrayBuffer>[] = []
   let given = 0
   try {
     for await (const block of blocks) {
       const thread = threads[given++ % threads.length]
-      // Its bytes are written over by the next block.
-      const kept: KeptBlock = { ...block, bytes: Buffer.from(new Uint8Array(block.bytes).buffer) }
+      const kept = copyOf(block)
       underWay.push(thread === undefined || kept.torn ? Promise.resolve({ ...kept, lines: noLines }) : thread.hash(kept))
-      if (underWay.length > threads.length * blocksAhead) yield * underWay.splice(0, 1)
+      if (underWay.length > threads.length * blocksAhead) yield * finished(1)
     }
-    yield * underWay.splice(0)
+    yield * finished()
   } catch (error) {
     // What comes before it is told first.
-    yield * underWay.splice(0)
+    yield * finished()
     throw error
   } finally {
     await Promise.allSettled(underWay)
+  }
+
+  /** Its bytes are written over by the next block. */
+  function copyOf (block: LineBlock): KeptBlock {
+    const room = spare.pop() ?? Buffer.from(new ArrayBuffer(block.bytes.buffer.byteLength))
+    block.bytes.copy(room)
+    return { ...block, bytes: room.subarray(0, block.bytes.length) }
+  }
+
+  async function * finished (count = underWay.length): AsyncGenerator<HashedKept> {
+    for (const hashing of underWay.splice(0, count)) {
+      const block = await hashing
+      yield block
+      spare.push(Buffer.from(block.bytes.buffer))
+    }
   }
 }
 
@@ -81,7 +99,8 @@ function hashingThread (): HashingThread {
         asked.push({ resolve, reject })
         worker.postMessage(block.bytes, [block.bytes.buffer])
       })
-      return { ...block, bytes: Buffer.from(answer.bytes.buffer), lines: answer.lines }
+      const { buffer, byteOffset, byteLength } = answer.bytes
+      return { ...block, bytes: Buffer.from(buffer, byteOffset, byteLength), lines: answer.lines }
     },
     async close () {
       const exited = once(worker, 'exit')

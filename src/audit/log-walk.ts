@@ -100,9 +100,9 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
   function addLines ({ bytes, lines }: HashedBlock): void {
     let start = 1
     for (const [line, end] of lines.ends.entries()) {
-      const seq = lines.seqs[line]
+      const seq = lines.seqs[line] ?? NaN
       if (seq !== tree.size) {
-        refuse(seq === undefined ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
+        refuse(Number.isNaN(seq) ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
         return
       }
       checkRetirement(seq, retirementIn(bytes, start, end))
