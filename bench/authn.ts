@@ -67,6 +67,8 @@ function report ({ others }: Candidates, measured: Measured, recall: Readonly<Re
   // Each by its own neighbour: the two were not measured in the same minute.
   const between = (a: CandidateName, b: CandidateName): Figure => ({ median: over(a).median / over(b).median, min: over(a).min / over(b).max, max: over(a).max / over(b).min })
   const figures: readonly (readonly [string, Figure])[] = [
+    ['floor_over_bare', over('floor')],
+    ['api_key_over_floor', between('apiKey', 'floor')],
     ['api_key_over_bare', over('apiKey')],
     ['api_key_over_bearer_auth_1000', between('apiKey', 'bearerAuth')],
     ['jwt_cached_over_bare', over('jwtCached')],

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { guardError } from '../errors.ts'
 import { syncFolder } from '../files.ts'
@@ -71,12 +72,9 @@ export async function isOnDisk (folder: string, { level, index, width, bytes }: 
   return found !== undefined && Buffer.compare(found, bytes) === 0
 }
 
+// By callback: thousands are read in a verification, and a FileHandle costs as much again.
 async function readIfThere (file: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(file)
-  } catch {
-    return undefined
-  }
+  return await new Promise((resolve) => { readFile(file, (error, bytes) => { resolve(error === null ? bytes : undefined) }) })
 }
 
 /**
