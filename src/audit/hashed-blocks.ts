@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { hashLines, type LineHashes } from './line-hashes.ts'
 import type { LineBlock } from './segment-files.ts'
@@ -54,7 +53,10 @@ async function * hashAmong (threads: readonly HashingThread[], blocks: AsyncIter
     for await (const block of blocks) {
       const thread = threads[given++ % threads.length]
       const kept = copyOf(block)
-      underWay.push(thread === undefined || kept.torn ? Promise.resolve({ ...kept, lines: noLines }) : thread.hash(kept))
+      const hashing = thread === undefined || kept.torn ? Promise.resolve({ ...kept, lines: noLines }) : thread.hash(kept)
+      // Of several that fail only the first is told.
+      hashing.catch(() => undefined)
+      underWay.push(hashing)
       if (underWay.length > threads.length * blocksAhead) yield * finished(1)
     }
     yield * finished()
@@ -75,10 +77,16 @@ async function * hashAmong (threads: readonly HashingThread[], blocks: AsyncIter
 
   async function * finished (count = underWay.length): AsyncGenerator<HashedKept> {
     for (const hashing of underWay.splice(0, count)) {
-      const block = await hashing
+      const block = await hashing.catch(giveUp)
       yield block
       spare.push(Buffer.from(block.bytes.buffer))
     }
+  }
+
+  /** What comes after a block that could not be hashed would seem to follow a gap. */
+  function giveUp (error: unknown): never {
+    underWay.length = 0
+    throw error
   }
 }
 
@@ -91,10 +99,22 @@ function hashingThread (): HashingThread {
   const worker = new Worker(new URL('./hash-worker.js', import.meta.url), { env: {}, execArgv: [], name: 'audit' })
   // It answers in the order in which it was asked.
   const asked: { resolve: (answer: HashedBytes) => void, reject: (error: unknown) => void }[] = []
+  let failure: Error | undefined
+  const fail = (error: Error): void => {
+    failure ??= error
+    for (const { reject } of asked.splice(0)) reject(failure)
+  }
+  const exited = new Promise<void>((resolve) => {
+    worker.once('exit', () => {
+      fail(new Error('a thread that hashes lines has ended'))
+      resolve()
+    })
+  })
   worker.on('message', (answer: HashedBytes) => { asked.shift()?.resolve(answer) })
-  worker.on('error', (error) => { for (const { reject } of asked.splice(0)) reject(error) })
+  worker.on('error', fail)
   return {
     async hash (block) {
+      if (failure !== undefined) throw failure
       const answer = await new Promise<HashedBytes>((resolve, reject) => {
         asked.push({ resolve, reject })
         worker.postMessage(block.bytes, [block.bytes.buffer])
@@ -103,7 +123,6 @@ function hashingThread (): HashingThread {
       return { ...block, bytes: Buffer.from(buffer, byteOffset, byteLength), lines: answer.lines }
     },
     async close () {
-      const exited = once(worker, 'exit')
       await worker.terminate()
       await exited
     }

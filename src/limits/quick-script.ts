@@ -54,7 +54,8 @@ local function quick(question)
       fetched[key] = value
       return nil
     end
-    found[b] = head
+    -- What is spent below changes the value: nobody may take an earlier one for it.
+    fetched[key], found[b] = nil, head
   end
   local number, binding, largest, left, untilMore = 0, 0, 0, 0, 0
   for b = 2, #question do

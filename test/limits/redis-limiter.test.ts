@@ -188,6 +188,22 @@ t.test('a budget that cannot be read fails alone', async (t) => {
   await t.rejects(limiter.consume(limitRequest({ key: 'bob' })), { ...failed, cause: { name: 'ReplyError', message: /WRONGTYPE/ } })
 })
 
+t.test('what is spent after a question that failed half-way is not lost', async (t) => {
+  const client = connectRedis(t)
+  const prefix = freshPrefix()
+  const limiter = redisLimiter({ client, prefix, timeoutMs: 20_000 })
+  const [ann, org] = [{ key: 'ann', windows: [{ ...minute, quota: 100 }] }, { key: 'org', windows: [minute] }]
+  const ask = async (budgets: LimitRequest['budgets'], cost: number): Promise<unknown> => await limiter.consume({ group: 'acme', budgets, cost })
+  await ask([ann, org], 1)
+  const value = await client.getBuffer(`${prefix}{acme}:ann`) ?? Buffer.alloc(0)
+  await client.set(`${prefix}{acme}:ann`, value.subarray(0, -1))
+  const settled = limiter.settle.bind(limiter, { group: 'acme', budgets: [org], cost: 1 }, { at: 0, pooled: [] }, 1)
+  const [failed, quick] = await Promise.allSettled([ask([ann, org], 20), ask([org], 3), settled()])
+  t.match(failed, { status: 'rejected', reason: { reason: 'limiter-error' } })
+  t.match(quick, { value: { allowed: true, remaining: 6 } })
+  t.match(await ask([org], 1), { allowed: true, remaining: 4 })
+})
+
 t.test('memory and Redis say the same to every question', async (t) => {
   const client = connectRedis(t)
   await fc.assert(fc.asyncProperty(schedule, async (steps) => {
