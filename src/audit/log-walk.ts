@@ -100,7 +100,7 @@ export async function walkLog ({ directory, checkpoint, earlier, hasher }: WalkO
   function addLines ({ bytes, lines }: HashedBlock): void {
     let start = 1
     for (const [line, end] of lines.ends.entries()) {
-      const seq = lines.seqs[line] ?? NaN
+      const seq = Number(lines.seqs[line])
       if (seq !== tree.size) {
         refuse(Number.isNaN(seq) ? 'is not a canonical line' : `is missing: record ${seq} stands in its place`)
         return
