@@ -20,7 +20,7 @@ export function scriptArguments (prefix: string, questions: readonly Question[])
       keys.push(redisKey(prefix, group, key))
       if (sharer !== undefined && hasShares(windows)) keys.push(sharerKey(prefix, group, key, sharer))
     }
-    return `[${typeof what === 'number' ? what : `[${what.join(',')}]`},${budgets.map(({ windows }) => numberOf(lists, windows)).join(',')}]`
+    return JSON.stringify([what, ...budgets.map(({ windows }) => numberOf(lists, windows))])
   })
   return [keys.length, ...keys, `[[${[...lists.keys()].map(writtenList).join(',')}],[${asked.join(',')}]]`]
 }

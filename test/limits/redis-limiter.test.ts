@@ -94,6 +94,21 @@ t.test('of each budget it is one GET, and one command more that writes where som
   t.same(await commands(), ['get 2'])
 })
 
+t.test('a user that has the rights it says it needs, and no others, can count', async (t) => {
+  const redis = await startPrivateRedis()
+  t.teardown(redis.stop)
+  const owner = connectRedis(t, redis.url)
+  const prefix = freshPrefix()
+  await owner.acl('SETUSER', 'guard', 'on', '>word', `~${prefix}*`, '+evalsha', '+eval', '+get', '+set', '+setrange', '+time')
+  const client = owner.duplicate({ username: 'guard', password: 'word', enableReadyCheck: false })
+  t.teardown(() => { client.disconnect() })
+  t.equal(await drain(redisLimiter({ client, prefix, timeoutMs: 20_000 })), 10)
+  await owner.acl('SETUSER', 'guard', '-setrange')
+  const other = redisLimiter({ client, prefix: `${prefix}other:`, timeoutMs: 20_000 })
+  t.match(await other.consume(limitRequest()), { allowed: true })
+  await t.rejects(other.consume(limitRequest()), { code: 'FMG_ERR_LIMITER_UNAVAILABLE', reason: 'limiter-error' })
+})
+
 t.test('it counts by the clock of Redis, in one key that ends a sub-window after the longest window at most', async (t) => {
   const client = connectRedis(t)
   const prefix = freshPrefix()
