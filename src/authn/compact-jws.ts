@@ -1,6 +1,7 @@
 import { compactVerify } from 'jose'
 import { parseStrictJson, type JsonObject } from '../strict-json.ts'
 import { badCredential } from './bad-credential.ts'
+import { isAsLongAsModulus } from './rsa-length.ts'
 import type { VerificationKey } from './verification-key.ts'
 
 /** The protected header (RFC 7515 section 4), as far as it is heeded. */
@@ -19,6 +20,7 @@ export interface CompactJws {
   readonly text: string
   readonly header: JwsHeader
   readonly payload: Uint8Array
+  readonly signature: Uint8Array
 }
 
 // RFC 7515 section 3.1, and nothing around it.
@@ -47,8 +49,8 @@ function countDots (text: string): number {
 export function parseCompactJws (text: string): CompactJws {
   const [, header, payload, signature] = text.length > maxTokenLength ? [] : shape.exec(text) ?? []
   if (header === undefined || payload === undefined || signature === undefined) throw badCredential('jws-malformed')
-  decode(signature)
-  return { text, header: readHeader(parseStrictJson(decode(header))), payload: decode(payload) }
+  const bytes = decode(signature)
+  return { text, header: readHeader(parseStrictJson(decode(header))), payload: decode(payload), signature: bytes }
 }
 
 // Bits that decode to nothing would give one signature many spellings: jose alone takes them.
@@ -76,8 +78,9 @@ function isOptionalText (value: unknown): value is string | undefined {
  * Verifies the signature with a key that is pinned to its algorithm.
  * @throws FMG_ERR_CREDENTIAL_INVALID with reason `jws-algorithm` or `jws-signature`.
  */
-export async function verifyJws ({ text, header }: CompactJws, { key, algorithm }: VerificationKey): Promise<void> {
+export async function verifyJws ({ text, header, signature }: CompactJws, { key, algorithm }: VerificationKey): Promise<void> {
   if (header.alg !== algorithm) throw badCredential('jws-algorithm')
+  if (!isAsLongAsModulus(key, signature)) throw badCredential('jws-signature')
   try {
     await compactVerify(text, key, { algorithms: [algorithm] })
   } catch (cause) {

@@ -1,5 +1,6 @@
 import { constants, createHmac, sign, timingSafeEqual, verify, type KeyObject } from 'node:crypto'
 import { oneOf, type Read } from '../options.ts'
+import { isAsLongAsModulus } from './rsa-length.ts'
 
 /** Algorithms of HTTP message signatures (RFC 9421 section 6.2.2), but for RSA by PKCS #1 v1.5. */
 export const readSignatureName = oneOf('ed25519', 'ecdsa-p256-sha256', 'ecdsa-p384-sha384', 'rsa-pss-sha512', 'hmac-sha256')
@@ -27,7 +28,7 @@ const schemes: Readonly<Record<MessageAlgorithm, Scheme>> = {
     wants: 'an RSA key of 2048 bits or more',
     accepts: ({ asymmetricKeyType, asymmetricKeyDetails }) => (asymmetricKeyType === 'rsa' || asymmetricKeyType === 'rsa-pss') && Number(asymmetricKeyDetails?.modulusLength) >= 2048,
     sign: (key, base) => sign('sha512', base, { key, ...pss }),
-    verify: (key, base, signature) => verify('sha512', base, { key, ...pss }, signature)
+    verify: (key, base, signature) => isAsLongAsModulus(key, signature) && verify('sha512', base, { key, ...pss }, signature)
   },
   'hmac-sha256': {
     wants: '32 secret bytes or more',

@@ -1,4 +1,4 @@
-import { createSecretKey, createHmac, generateKeyPairSync, sign } from 'node:crypto'
+import { constants, createHmac, createSecretKey, generateKeyPairSync, sign } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Authenticator } from '../../src/authn/authenticator.ts'
@@ -139,6 +139,22 @@ t.test('a modulus that is known to be factorable verifies nothing', async (t) =>
   const jwkOf = (modulus: bigint) => ({ kty: 'RSA', e: 'AQAB', n: Buffer.from(modulus.toString(16).padStart(540, '0'), 'hex').toString('base64url') })
   t.equal(readPublicJwk(jwkOf(65537n ** 130n), ['RS256']), null)
   t.ok(readPublicJwk(jwkOf(65537n ** 130n + 2n), ['RS256']))
+})
+
+t.test('an RSA signature has one spelling, also when it begins with a zero', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  for (const [algorithm, padding] of [['PS256', { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }], ['RS256', {}]] as const) {
+    const [input, signature] = (function zeroFirst (): readonly [string, Buffer] {
+      for (let number = 0; ; number++) {
+        const input = home.token({ number }, { alg: algorithm, kid: undefined }).split('.', 2).join('.')
+        const signature = sign('sha256', Buffer.from(input), { key: privateKey, ...padding })
+        if (signature[0] === 0) return [input, signature]
+      }
+    })()
+    const rules = { algorithms: [algorithm], jwks: { keys: [publicKey.export({ format: 'jwk' })] } }
+    t.ok(await ask(`${input}.${signature.toString('base64url')}`, rules))
+    for (const other of [signature.subarray(1), Buffer.concat([Buffer.alloc(1), signature])]) await t.rejects(ask(`${input}.${other.toString('base64url')}`, rules), refusedFor('jws-signature'))
+  }
 })
 
 t.test('Ed25519 and a shared secret verify too', async (t) => {

@@ -1,4 +1,4 @@
-import { createSecretKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
+import { constants, createSecretKey, generateKeyPairSync, randomBytes, verify, type KeyObject } from 'node:crypto'
 import { parseDictionary, isInnerList, type InnerList } from 'structured-headers'
 import t from 'tap'
 import { contentDigestField, digestCheck, readContentDigest } from '../../src/authn/content-digest.ts'
@@ -135,6 +135,19 @@ t.test('each algorithm verifies its own signatures of the very same bytes, by th
     t.notOk(isSignatureOf(algorithm, publicKey, randomBytes(100), signature), algorithm)
     for (const wrong of [Buffer.alloc(0), signature.subarray(1), Buffer.concat([signature, Buffer.alloc(1)]), randomBytes(length)]) t.notOk(isSignatureOf(algorithm, publicKey, base, wrong), algorithm)
   }
+})
+
+t.test('an RSA signature is as long as its key, also when it begins with a zero', async (t) => {
+  const [base, signature] = (function zeroFirst (): readonly [Buffer, Buffer] {
+    for (;;) {
+      const base = randomBytes(100)
+      const signature = signBase('rsa-pss-sha512', rsa.privateKey, base)
+      if (signature[0] === 0) return [base, signature]
+    }
+  })()
+  t.ok(isSignatureOf('rsa-pss-sha512', rsa.publicKey, base, signature))
+  t.notOk(isSignatureOf('rsa-pss-sha512', rsa.publicKey, base, signature.subarray(1)))
+  t.ok(verify('sha512', base, { key: rsa.publicKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 64 }, signature.subarray(1)), 'OpenSSL would take it')
 })
 
 t.test('a key fits one algorithm', async (t) => {
