@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { optionInvalid } from '../options.ts'
 import { blockBytes, blockChunks, chunkBytes, headerBytes, sealChunk, tagBytes, type ChunkKeys } from './sealed-chunk.ts'
@@ -27,6 +27,7 @@ export function sealedBytes (plainBytes: number): number {
 export async function * seal (plain: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, sealing: SealingKey): AsyncGenerator<Uint8Array> {
   const salt = randomBytes(saltBytes)
   const keys = deriveKeys(sealing, salt)
+  const chunkKeys = { baseNonce: keys.baseNonce, key: createSecretKey(keys.key) }
   const block = Buffer.alloc(blockBytes)
   let filled = 0
   let index = 0
@@ -39,14 +40,14 @@ export async function * seal (plain: AsyncIterable<Uint8Array> | Iterable<Uint8A
         taken += part.length
         filled += part.length
         if (filled < block.length) continue
-        yield sealChunks(keys, block, index, blockChunks)
+        yield sealChunks(chunkKeys, block, index, blockChunks)
         await nextTurn()
         index += blockChunks
         filled = 0
       }
     }
     // The final chunk is always short, if need be empty: this is what a cut file lacks.
-    yield sealChunks(keys, block.subarray(0, filled), index, Math.floor(filled / chunkBytes) + 1)
+    yield sealChunks(chunkKeys, block.subarray(0, filled), index, Math.floor(filled / chunkBytes) + 1)
   } finally {
     block.fill(0)
     keys.secret.fill(0)
@@ -59,6 +60,7 @@ function sealChunks (keys: ChunkKeys, plain: Uint8Array, firstIndex: number, cou
 
 /** What is derived for one file. */
 export interface FileKeys extends ChunkKeys {
+  readonly key: Uint8Array
   /** Key, base nonce and commitment in one piece of memory. */
   readonly secret: Buffer
   /** Stands in the header: another key or context gives another. */

@@ -1,14 +1,19 @@
-import { createHash } from 'node:crypto'
+import { createHash, createSecretKey } from 'node:crypto'
 import { blockBytes, blockChunks, headerBytes, openChunks, sealedChunkBytes, type ChunkKeys } from './sealed-chunk.ts'
 
 // Loaded by threads that do nothing else: what they do not need is not imported here.
+
+/** Keys of a file's chunks, where several threads see them. */
+interface SharedKeys extends ChunkKeys {
+  readonly key: Uint8Array
+}
 
 /** A file of a job. Its header and last chunk are verified already. */
 export interface JobFile {
   readonly name: string
   /** Open as long as the job runs. */
   readonly fd: number
-  readonly keys: ChunkKeys
+  readonly keys: SharedKeys
   /** Chunks before the last. */
   readonly fullChunks: number
   /** Where the plaintext goes; its last chunk is there. */
@@ -175,14 +180,14 @@ class BlockOpener {
   }
 
   #faultOf ({ file, first, block }: Place): OpenFault | undefined {
-    const { name } = file
+    const { name, keys } = file
     const sealed = this.#sealed.subarray(0, Math.min(blockChunks, file.fullChunks - first) * sealedChunkBytes)
     try {
       if (!this.#fill(sealed, file.fd, headerBytes + first * sealedChunkBytes)) return { block, name, kind: 'shorter', chunk: first }
     } catch (error) {
       return { block, name, kind: 'unreadable', chunk: first, message: String(error) }
     }
-    const changed = openChunks(file.keys, sealed, first, file.plain)
+    const changed = openChunks({ baseNonce: keys.baseNonce, key: createSecretKey(keys.key) }, sealed, first, file.plain)
     return changed === undefined ? undefined : { block, name, kind: 'changed', chunk: changed }
   }
 

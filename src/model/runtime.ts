@@ -4,6 +4,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type * as Onnx from 'onnxruntime-node'
 import { requireGiven } from './external-data.ts'
 import { datatypeOf, runtimeType, type RuntimeType, type Tensor, type TensorMetadata } from './tensor.ts'
+import { wipeHere } from './wipe.ts'
 import { buffersOf, bytesOf, type ModelBytes, type RuntimeReply, type RuntimeRequest } from './worker-lane.ts'
 
 /** Imports the runtime. */
@@ -44,10 +45,10 @@ async function create (load: LoadRuntime, request: Extract<RuntimeRequest, { rea
     const inputs = session.inputMetadata.map(describe)
     const outputs = session.outputMetadata.map(describe)
     use(async ({ inputs: given }) => await run(onnx, session, given))
-    if (afterwards === 'wipe') wipeHere(bytes)
+    if (afterwards === 'wipe') wipeModel(bytes)
     return { reply: { kind: 'created', inputs, outputs, returned: afterwards === 'return' ? bytes : undefined, memoryBytes: memoryBytes() }, moved: afterwards === 'return' ? bytesOf(bytes) : [] }
   } catch (error) {
-    wipeHere(bytes)
+    wipeModel(bytes)
     throw error
   }
 }
@@ -74,8 +75,8 @@ function own (bytes: Uint8Array): Uint8Array {
 }
 
 // In one go: nothing else waits for this thread. The runtime's own copy can not be reached from here.
-function wipeHere (bytes: ModelBytes): void {
-  for (const part of bytesOf(bytes)) part.fill(0)
+function wipeModel (bytes: ModelBytes): void {
+  for (const part of bytesOf(bytes)) wipeHere(part)
 }
 
 function describe (metadata: Onnx.InferenceSession.ValueMetadata): TensorMetadata {

@@ -7,8 +7,18 @@ const sliceBytes = 4 * 1024 * 1024
 export async function wipe (...buffers: readonly Uint8Array[]): Promise<void> {
   for (const buffer of buffers) {
     for (let offset = 0; offset < buffer.length; offset += sliceBytes) {
-      buffer.fill(0, offset, offset + sliceBytes)
+      wipeHere(buffer.subarray(offset, offset + sliceBytes))
       await nextTurn()
     }
   }
+}
+
+// Stays in the processor's cache.
+const zeroBytes = 64 * 1024
+
+/** Overwrites bytes with zeros in one go. */
+export function wipeHere (bytes: Uint8Array): void {
+  bytes.fill(0, 0, zeroBytes)
+  // V8 fills shared memory byte by byte, a fifth as fast as it copies there.
+  for (let offset = zeroBytes; offset < bytes.length; offset += zeroBytes) bytes.copyWithin(offset, 0, zeroBytes)
 }
