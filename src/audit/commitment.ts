@@ -1,4 +1,4 @@
-import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto'
 import { canonicalJson } from '../encoding.ts'
 import type { KeyedDigest } from './keyed-digest.ts'
 
@@ -34,7 +34,7 @@ export interface ToCommit {
 
 /** Commits a record to a request and its answer, under a key of its own that is derived from the principal's and a nonce. */
 export function commit ({ digests, principal, input, output, nonce = randomBytes(16) }: ToCommit): Committed {
-  const key = receiptKey(digests, nonce)
+  const key = createSecretKey(receiptKey(digests, nonce))
   const tag = commitmentTag(key, openedOf(principal, input, output)).toString('hex')
   const bytes = Buffer.concat([mask(key, 'output', output), ...input === undefined ? [] : [mask(key, 'input', input)]])
   return { commitment: `hmac-sha256:${digests.keyId}:${Buffer.from(nonce).toString('base64url')}:${tag}`, opening: bytes.toString('base64url') }
@@ -87,12 +87,12 @@ function receiptKey (digests: KeyedDigest, nonce: Uint8Array): Buffer {
   return Buffer.from(digests.digest('receipt', nonce).slice(-2 * digestBytes), 'hex')
 }
 
-function commitmentTag (key: Uint8Array, opened: Opened): Buffer {
+function commitmentTag (key: Uint8Array | KeyObject, opened: Opened): Buffer {
   return createHmac('sha256', key).update(canonicalJson(opened)).digest()
 }
 
 /** Hides a digest, or shows a hidden one. The key is one record's alone, so that no mask serves twice. */
-function mask (key: Uint8Array, field: 'input' | 'output', digest: Uint8Array): Buffer {
+function mask (key: Uint8Array | KeyObject, field: 'input' | 'output', digest: Uint8Array): Buffer {
   const pad = createHmac('sha256', key).update(`opening ${field}`).digest()
   return Buffer.from(digest.map((byte, at) => byte ^ pad.readUInt8(at)))
 }

@@ -1,4 +1,4 @@
-import { createHmac, hash } from 'node:crypto'
+import { createHmac, createSecretKey, hash } from 'node:crypto'
 
 /** Digests under one key: equal values are seen to be equal, and nobody without the key can guess at them. */
 export interface KeyedDigest {
@@ -33,9 +33,10 @@ const outer = Buffer.alloc(blockBytes + 32)
  * HMAC is two nested hashes; by two one-shot calls it costs half of what a `createHmac` object does.
  */
 export function keyedDigest (keyId: string, key: Uint8Array): KeyedDigest {
-  const secret = Buffer.from(key)
-  const innerPad = pad(secret, 0x36)
-  const outerPad = pad(secret, 0x5c)
+  // No bare bytes: Node 24 takes longer to look at those than for the HMAC.
+  const secret = createSecretKey(key)
+  const innerPad = pad(key, 0x36)
+  const outerPad = pad(key, 0x5c)
   const prefix = `hmac-sha256:${keyId}:`
 
   function start (field: string): DigestStream {

@@ -1,3 +1,4 @@
+import { createSecretKey } from 'node:crypto'
 import { guardError } from '../errors.ts'
 import { isByTwo } from '../approval.ts'
 import { functionOf, havingMethods, integer, listOf, object, string, withDefault } from '../options.ts'
@@ -62,6 +63,7 @@ const nobody = '0'.repeat(64)
  */
 export function apiKey (options: ApiKeyOptions): Authenticator {
   const { store, pepper, maxLifetimeDays, approvedRoles, maxCached, clock } = readOptions(options, 'apiKey')
+  const pepperKey = createSecretKey(pepper)
   const verified = credentialCache<Verified>(maxCached)
   const sources = keySources({ store, maxLifetimeDays, clock })
 
@@ -84,7 +86,7 @@ export function apiKey (options: ApiKeyOptions): Authenticator {
       if (key === null) throw bad('api-key-malformed')
       const record = await store.find(key.keyId)
       const now = clock()
-      const digest = keyDigest(pepper, presented.value)
+      const digest = keyDigest(pepperKey, presented.value)
       const known = checkKey(record, secretOf(record, digest), maxLifetimeDays, now)
       if (known.comesFrom?.(facts.address) === false) throw bad('api-key-address')
       if (approvedRoles.some((role) => known.principal.roles.includes(role)) && !isByTwo(known.record.approval)) throw bad('api-key-unapproved')
