@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
+import { wipeAndFree } from './wipe.ts'
 
-// Cobblestone-256: c2sp.org/chunked-encryption with AES-256-GCM. Chunks alone: threads that open them load nothing else.
+// Cobblestone-256: c2sp.org/chunked-encryption with AES-256-GCM. Chunks alone: threads that open them load little else.
 
 /** Bytes of plaintext in every chunk but the last. */
 export const chunkBytes = 16_384
@@ -51,16 +52,9 @@ export function openChunks (keys: ChunkKeys, sealed: Uint8Array, first: number, 
     const opened = openChunk(keys, sealed.subarray(offset, offset + sealedChunkBytes), index)
     if (opened === undefined) return index
     plain.set(opened, (index - origin) * chunkBytes)
-    opened.fill(0)
-    free(opened)
+    wipeAndFree(opened)
   }
   return undefined
-}
-
-/** Gives memory back now, where the language can (not in Node 20), and not when V8 next tidies up: by then there would be many megabytes of it. */
-function free ({ buffer, byteLength }: Uint8Array): void {
-  // What lies in Node's pool shares its memory with others.
-  if (buffer.byteLength === byteLength) (buffer as { transfer?: (bytes: number) => unknown }).transfer?.(0)
 }
 
 /** The base nonce with the chunk's number, as a big-endian integer of its width, added without carry. */

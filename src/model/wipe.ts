@@ -22,3 +22,14 @@ export function wipeHere (bytes: Uint8Array): void {
   // V8 fills shared memory byte by byte, a fifth as fast as it copies there.
   for (let offset = zeroBytes; offset < bytes.length; offset += zeroBytes) bytes.copyWithin(offset, 0, zeroBytes)
 }
+
+/**
+ * Overwrites bytes with zeros and gives their memory back now, where the language can (not in Node 20),
+ * and not when V8 next tidies up: by then there would be many megabytes of it.
+ */
+export function wipeAndFree (bytes: Uint8Array): void {
+  bytes.fill(0)
+  const buffer = bytes.buffer as { transfer?: (newByteLength: number) => unknown, byteLength: number }
+  // What lies in Node's pool shares its memory with others.
+  if (buffer.byteLength === bytes.byteLength) buffer.transfer?.(0)
+}
