@@ -31,7 +31,7 @@ export function mayAllow (log: SpendingLog, windows: readonly Window[], now: num
 export function mustAllow (log: SpendingLog, windows: readonly Window[], now: number, cost: number, principal = ''): boolean {
   return windows.every((window) => {
     const within = log.filter(({ at }) => isWithin(window, at, now, 1 / subWindows))
-    return hasOwnShare(window, within, cost, principal) || (sumOf(within) + cost <= window.quota && roomOf(window, within, principal) >= cost)
+    return sumOf(within) + cost <= window.quota && roomOf(window, within, principal) >= cost
   })
 }
 
@@ -41,13 +41,6 @@ function leavesShares ({ quota, share }: Window, within: SpendingLog): boolean {
   const beyond = [...new Set(within.map(({ principal }) => principal))]
     .map((principal) => Math.max(0, sumOf(within.filter((spent) => spent.principal === principal)) - share.quota))
   return beyond.reduce((sum, one) => sum + one, 0) <= quota - share.quota * share.principals
-}
-
-/** What a principal has not used of its share it has for sure, as long as there are no more principals than shares. */
-function hasOwnShare ({ share }: Window, within: SpendingLog, cost: number, principal: string): boolean {
-  if (share === undefined) return false
-  const principals = new Set([principal, ...within.map((spent) => spent.principal)])
-  return principals.size <= share.principals && sumOf(within.filter((spent) => spent.principal === principal)) + cost <= share.quota
 }
 
 function roomOf ({ name, quota, share }: Window, within: SpendingLog, principal: string): number {
