@@ -1,3 +1,4 @@
+import { keepAwake } from './awake.ts'
 import type { ChildServer } from './child-server.ts'
 import { cpuMicroseconds, machineTime, ownMicroseconds, type MachineTime } from './cpu.ts'
 
@@ -49,7 +50,7 @@ export async function sample (server: ChildServer, load: Load, seconds: number):
 
 async function sampleOnce ({ url, pid }: ChildServer, load: Load, seconds: number): Promise<Sample> {
   const before = readTimes(pid, load)
-  const result = await load.generate(url, seconds)
+  const result = await keepAwake(async () => await load.generate(url, seconds))
   const after = readTimes(pid, load)
   const busy = after.machine.busy - before.machine.busy
   const others = Math.max(0, busy - (after.ours - before.ours)) + after.machine.stolen - before.machine.stolen
