@@ -67,12 +67,16 @@ function report ({ others }: Candidates, measured: Measured, recall: Readonly<Re
   // Each by its own neighbour: the two were not measured in the same minute.
   const between = (a: CandidateName, b: CandidateName): Figure => ({ median: over(a).median / over(b).median, min: over(a).min / over(b).max, max: over(a).max / over(b).min })
   const figures: readonly (readonly [string, Figure])[] = [
-    ['floor_over_bare', over('floor')],
-    ['api_key_over_floor', between('apiKey', 'floor')],
     ['api_key_over_bare', over('apiKey')],
     ['api_key_over_bearer_auth_1000', between('apiKey', 'bearerAuth')],
+    ['api_key_over_floor', between('apiKey', 'floor')],
+    ['floor_over_bare', over('floor')],
+    ['floor_over_bearer_auth_1000', between('floor', 'bearerAuth')],
     ['jwt_cached_over_bare', over('jwtCached')],
     ['jwt_cached_over_fastify_jwt_cached', between('jwtCached', 'fastifyJwtCached')],
+    ['jwt_cached_over_floor', between('jwtCached', 'tokenFloor')],
+    ['token_floor_over_bare', over('tokenFloor')],
+    ['token_floor_over_fastify_jwt_cached', between('tokenFloor', 'fastifyJwtCached')],
     ['jwt_rs256_over_fastify_jwt', between('jwtRs256', 'fastifyJwt')],
     ['jwt_es256_over_fastify_jwt', between('jwtEs256', 'fastifyJwtEs256')],
     ['mtls_over_bare_tls', over('mtls')],

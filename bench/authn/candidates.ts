@@ -30,7 +30,8 @@ export interface Candidates {
 }
 
 const servers = {
-  floor: { name: 'one hook, one SHA-256', program: 'authn/floor', args: [], credentials: 'api-keys.txt' },
+  floor: { name: 'one hook, one SHA-256 of a key', program: 'authn/floor', args: ['api-keys.txt'], credentials: 'api-keys.txt' },
+  tokenFloor: { name: 'one hook, one SHA-256 of a token', program: 'authn/floor', args: ['RS256.txt'], credentials: 'RS256.txt' },
   apiKey: { name: 'API key', program: 'authn/guarded', args: ['api-key'], credentials: 'api-keys.txt' },
   jwtCached: { name: 'JWT, RS256, known', program: 'authn/guarded', args: ['RS256'], credentials: 'RS256.txt' },
   jwtRs256: { name: 'JWT, RS256', program: 'authn/guarded', args: ['RS256', '1'], credentials: 'RS256.txt' },
