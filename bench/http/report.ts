@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import type { BenchResult } from '../bench.ts'
+import { canKeepAwake } from '../measure/awake.ts'
 import { canPin } from '../measure/cpu.ts'
 import type { Sample } from '../measure/sample.ts'
 import { figure, median, rounded, type Figure } from '../measure/statistics.ts'
@@ -27,7 +28,7 @@ export async function report (measured: readonly Measured[], folder: string): Pr
     ...Object.fromEntries(measured.map(({ variant, comparisons }) => [variant.name, serverOf(comparisons.map(({ guarded }) => guarded))]))
   }
   const disturbed = rounded(median(all.map(({ guarded }) => guarded.disturbed)), 2)
-  const conditions = { pinned: canPin, disturbed, disk: (await statfs(folder)).type === tmpfs ? 'in memory' : 'real' } as const
+  const conditions = { pinned: canPin, awake: canKeepAwake, disturbed, disk: (await statfs(folder)).type === tmpfs ? 'in memory' : 'real' } as const
   return {
     ratios: Object.fromEntries(figures.map(([name, { median }]) => [name, rounded(median)])),
     details: { ranges: Object.fromEntries(figures.map(([name, { min, max }]) => [name, [rounded(min), rounded(max)]])), servers, ...conditions },
@@ -62,15 +63,18 @@ function ratioTable (figures: readonly (readonly [string, Figure])[]): string {
 
 interface Conditions {
   readonly pinned: boolean
+  /** Whether the cores were kept from halting. */
+  readonly awake: boolean
   /** Share of the machine's time that others had. */
   readonly disturbed: number
   readonly disk: 'real' | 'in memory'
 }
 
-function remarks ({ pinned, disturbed, disk }: Conditions): string[] {
+function remarks ({ pinned, awake, disturbed, disk }: Conditions): string[] {
   return [
     ...disturbed < 0.05 ? [] : [`Other processes, or the machine's host, had ${rounded(disturbed * 100, 2)} % of the machine's time: measure again on a quieter machine.`],
     ...pinned ? [] : ['Server and load shared their cores (no taskset, or one core): the figures hold little.'],
+    ...awake ? [] : ['The cores could halt (no chrt or no taskset): on a virtual machine a server that is a little slower then seems much slower.'],
     ...disk === 'real' ? [] : ['The temporary folder is in memory: what waits for the disk did not. Set TMPDIR.']
   ]
 }
